@@ -1,0 +1,1 @@
+"""The pixel pipeline: bytes to cutout, without cloud and without environment."""

@@ -1,0 +1,310 @@
+"""What can be asked of one cutout: every option that changes pixels, its parser, its default.
+
+One table serves the environment (MASK_THRESHOLD), object metadata (`cutdrop-mask-threshold`) and the key.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, Self, cast
+
+from PIL import ImageColor
+
+from shared.errors import InvalidOptions
+
+
+class OutputFormat(StrEnum):
+    PNG = "png"
+    WEBP = "webp"  # lossless
+    JPG = "jpg"  # needs bg_color
+    ZIP = "zip"  # color.jpg + alpha.png, for very large images
+
+
+class MaskPreset(StrEnum):
+    AUTO = "auto"  # soft for matting checkpoints, else standard
+    STANDARD = "standard"  # contrast, floor and clean-up as the four mask numbers say
+    SOFT = "soft"  # clean-up only: no contrast, no floor
+    OFF = "off"  # the network's own mask
+
+
+class AlphaMatting(StrEnum):
+    OFF = "off"
+    GUIDED = "guided"  # guided filter on the full-resolution image, in the uncertain band
+    VITMATTE = "vitmatte"  # a second network on crops of the band
+
+
+class EsrganStage(StrEnum):
+    OFF = "off"
+    AFTER = "after"  # enlarge the cutout
+    BEFORE = "before"  # enlarge the network's input; for measuring only
+
+
+class Denoise(StrEnum):
+    OFF = "off"
+    NLM = "nlm"  # non-local means on the network's input
+
+
+class Channels(StrEnum):
+    RGBA = "rgba"
+    ALPHA = "alpha"  # the matte alone, as grey
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Free space around a crop, each side in pixels or in percent of the subject's own side."""
+
+    top: float
+    right: float
+    bottom: float
+    left: float
+    percent: bool
+
+    def __str__(self) -> str:
+        unit = "%" if self.percent else "px"
+        return " ".join(f"{side:g}{unit}" for side in (self.top, self.right, self.bottom, self.left))
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError("is not a number") from None
+        if not low <= value <= high:
+            raise ValueError(f"is not between {low:g} and {high:g}")
+        return value
+
+    return parse
+
+
+def _whole(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,18}", text):
+            raise ValueError("is not a whole number")
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"is not between {low} and {high}")
+        if odd and value % 2 == 0:
+            raise ValueError("is not odd")
+        return value
+
+    return parse
+
+
+def _two_or_four(text: str) -> int:
+    if text not in ("2", "4"):
+        raise ValueError("is not 2 or 4")
+    return int(text)
+
+
+def _choice(kind: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Callable[[str], StrEnum]:
+    def parse(text: str) -> StrEnum:
+        word = text.lower()
+        try:
+            return kind((aliases or {}).get(word, word))
+        except ValueError:
+            raise ValueError(f"is not one of {', '.join(kind)}") from None
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    try:
+        return words[text.lower()]
+    except KeyError:
+        raise ValueError("is not true or false") from None
+
+
+def _colour(text: str) -> str:
+    """'' or '#rrggbb' from a hex triple (with or without '#') or a CSS colour name."""
+    if text.lower() in ("", "none", "transparent"):
+        return ""
+    candidate = f"#{text}" if re.fullmatch(r"[0-9a-fA-F]{3}|[0-9a-fA-F]{6}", text) else text
+    try:
+        red, green, blue, *alpha = ImageColor.getrgb(candidate)
+    except ValueError:
+        raise ValueError("is not a colour (rgb, rrggbb or a CSS name)") from None
+    if alpha and alpha[0] != 255:
+        raise ValueError("is not opaque")
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _canvas(text: str) -> tuple[int, int]:
+    """(width, height) in pixels from '1200x1600'; (0, 0) = the image's own size."""
+    if text.lower() in ("", "original", "0x0"):
+        return (0, 0)
+    match = re.fullmatch(r"(\d{1,5})\s*[xX]\s*(\d{1,5})", text)
+    if not match:
+        raise ValueError("is not WIDTHxHEIGHT in pixels")
+    width, height = int(match[1]), int(match[2])
+    if not (1 <= width <= 20_000 and 1 <= height <= 20_000 and width * height <= 100_000_000):
+        raise ValueError("is not between 1x1 and 20000 pixels a side and 100 million in all")
+    return (width, height)
+
+
+def _scale(text: str) -> float:
+    """Share of the canvas that the subject fills, from '80%'; 0 = the subject keeps its scale."""
+    if text.lower() in ("", "original", "0", "0%"):
+        return 0.0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    if not match or not 10 <= float(match[1]) <= 100:
+        raise ValueError("is not 'original' or a percentage between 10% and 100%")
+    return float(match[1]) / 100
+
+
+def _position(text: str) -> tuple[float, float] | None:
+    """Centre of the subject on the canvas, (x, y) in 0..1, from 'center' or '30% 60%'; None = where it was."""
+    if text.lower() in ("", "original"):
+        return None
+    if text.lower() == "center":
+        return (0.5, 0.5)
+    percents = re.findall(r"(\d+(?:\.\d+)?)%", text)
+    if not re.fullmatch(r"\s*\d+(\.\d+)?%(\s+\d+(\.\d+)?%)?\s*", text) or any(float(p) > 100 for p in percents):
+        raise ValueError("is not 'original', 'center' or one or two percentages such as '50% 80%'")
+    x, y = float(percents[0]) / 100, float(percents[-1]) / 100
+    return (x, y)
+
+
+def _margin(text: str) -> Margin:
+    """CSS order: one value for all sides, two for vertical and horizontal, four clockwise from the top."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(px|%)?", text)
+    units = {unit or "px" for length, unit in parts if float(length) or unit} or {"px"}
+    if not re.fullmatch(r"\s*\d+(\.\d+)?(px|%)?(\s+\d+(\.\d+)?(px|%)?){0,3}\s*", text) or len(parts) == 3:
+        raise ValueError("is not one, two or four lengths such as '10px' or '5%'")
+    if len(units) > 1:
+        raise ValueError("mixes px and %")
+    sides = [float(value) for value, _ in parts]
+    percent = units == {"%"}
+    if max(sides) > (50 if percent else 10_000):
+        raise ValueError("is larger than 50% or 10000px")
+    top, right, bottom, left = {1: sides * 4, 2: sides * 2, 4: sides}[len(sides)]
+    return Margin(top, right, bottom, left, percent)
+
+
+def _option(default: object, parse: Callable[[str], object], doc: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOptions:
+    """All that changes the pixels of one cutout."""
+
+    mask_preset: MaskPreset = _option(
+        MaskPreset.AUTO,
+        _choice(MaskPreset),
+        "standard | soft | off | auto (soft for matting checkpoints, else standard)",
+    )
+    mask_threshold: float = _option(
+        0.60, _number(0.01, 0.99), "probability at which the contrast curve is centred (standard preset)"
+    )
+    mask_contrast: float = _option(4.0, _number(0.1, 50.0), "slope of the contrast curve (standard preset)")
+    mask_kernel: int = _option(
+        5, _whole(1, 31, odd=True), "pixels at network scale: specks and pinholes smaller than this square go; 1 = keep"
+    )
+    mask_hard_floor: float = _option(
+        0.25, _number(0.0, 0.95), "opacity below this becomes 0, the rest is stretched down to it (standard preset)"
+    )
+    alpha_matting: AlphaMatting = _option(
+        AlphaMatting.GUIDED,
+        _choice(AlphaMatting, {"true": "guided", "on": "guided", "false": "off"}),
+        "off | guided | vitmatte: refine the uncertain band on the full-resolution image",
+    )
+    refine_foreground: bool = _option(True, _switch, "take the background's colour out of edge pixels")
+    denoise: Denoise = _option(
+        Denoise.OFF, _choice(Denoise), "off | nlm: non-local means on the network's input; for measuring"
+    )
+    esrgan_stage: EsrganStage = _option(
+        EsrganStage.OFF,
+        _choice(EsrganStage, {"false": "off", "true": "after"}),
+        "off | after (enlarge the cutout) | before (enlarge the network's input; for measuring only)",
+    )
+    esrgan_scale: int = _option(2, _two_or_four, "2 or 4: how many times wider and higher")
+    output_format: OutputFormat = _option(
+        OutputFormat.PNG, _choice(OutputFormat, {"jpeg": "jpg"}), "png | webp (lossless) | jpg (with bg_color) | zip"
+    )
+    channels: Channels = _option(Channels.RGBA, _choice(Channels), "rgba | alpha (the matte alone, grey)")
+    bg_color: str = _option("", _colour, "opaque colour behind the subject: rgb, rrggbb or a CSS name; empty = none")
+    crop: bool = _option(False, _switch, "crop to the subject")
+    crop_margin: Margin = _option(
+        Margin(0, 0, 0, 0, False), _margin, "space around the crop: 1, 2 or 4 lengths in px or % of the subject"
+    )
+    size: tuple[int, int] = _option((0, 0), _canvas, "canvas WIDTHxHEIGHT in pixels; empty = the image's own")
+    scale: float = _option(0.0, _scale, "share of the canvas that the subject fills, 10% to 100%; empty = unscaled")
+    position: tuple[float, float] | None = _option(
+        None, _position, "centre of the subject on the canvas: center, 'X% Y%'; empty = where it was"
+    )
+
+    def __post_init__(self) -> None:
+        problems = [problem for broken, problem in self._contradictions() if broken]
+        if problems:
+            raise InvalidOptions("; ".join(problems))
+
+    def _contradictions(self) -> list[tuple[bool, str]]:
+        return [
+            (
+                self.output_format is OutputFormat.JPG and not self.bg_color and self.channels is Channels.RGBA,
+                "output_format=jpg has no transparency: it needs bg_color",
+            ),
+            (
+                self.output_format is OutputFormat.ZIP and bool(self.bg_color or self.channels is Channels.ALPHA),
+                "output_format=zip holds colour and alpha: it goes without bg_color and channels=alpha",
+            ),
+            (
+                self.channels is Channels.ALPHA and bool(self.bg_color),
+                "channels=alpha has no colour: it goes without bg_color",
+            ),
+            (self.crop_margin != Margin(0, 0, 0, 0, False) and not self.crop, "crop_margin needs crop=true"),
+        ]
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str], base: "CutOptions | None" = None) -> Self:
+        """Options from {name: text} over `base`; `mask-threshold` and `mask_threshold` are the same name.
+
+        Raises InvalidOptions naming every option that is unknown or malformed.
+        """
+        values: dict[str, object] = {}
+        problems: list[str] = []
+        for given, text in sorted(texts.items()):
+            name = canonical_name(given)
+            if name not in PARSERS:
+                problems.append(f"{given} is not an option")
+            elif name in values:
+                problems.append(f"{name} is given twice")
+            else:
+                try:
+                    values[name] = PARSERS[name](text.strip())
+                except ValueError as error:
+                    problems.append(f"{name}={text[:60]!r} {error}")
+        if problems:
+            raise InvalidOptions("; ".join(problems))
+        return cast("Self", replace(base or cls(), **cast("dict[str, Any]", values)))
+
+    def as_texts(self) -> dict[str, str]:
+        """{name: canonical text}; `from_texts` of it gives the same options."""
+        return {option.name: _text(getattr(self, option.name)) for option in fields(self)}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "original"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple) and isinstance(value[0], int):
+        return f"{value[0]}x{value[1]}"
+    if isinstance(value, tuple):
+        return " ".join(f"{share * 100:g}%" for share in value)
+    return str(value)
+
+
+def canonical_name(name: str) -> str:
+    """'Mask-Threshold' -> 'mask_threshold'; 'format' is the short form of 'output_format'."""
+    plain = name.lower().replace("-", "_")
+    return "output_format" if plain == "format" else plain
+
+
+PARSERS: dict[str, Callable[[str], object]] = {f.name: f.metadata["parse"] for f in fields(CutOptions)}
+DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(CutOptions)}

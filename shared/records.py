@@ -1,0 +1,138 @@
+"""The records that rooms hand to each other, in order of use. Frozen; arrays inside are read-only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+def seal(array: NDArray[np.generic], *, dtype: type[np.generic], ndim: int) -> None:
+    """Check an array's dtype and number of axes, then make it read-only (frozen records do not freeze contents)."""
+    if array.dtype != dtype or array.ndim != ndim:
+        raise TypeError(f"expected {ndim} axes of {np.dtype(dtype)}, got {array.ndim} of {array.dtype}")
+    array.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One finalized generation of one object in the upload bucket, as its event describes it."""
+
+    bucket: str
+    name: str
+    generation: int
+    size: int = 0  # bytes; 0 = the event did not say
+    content_type: str = ""  # what the uploader claimed; never trusted
+    metadata: Mapping[str, str] = EMPTY  # custom object metadata
+    event_id: str = ""
+    event_time: str = ""  # RFC 3339, when the object was finalized
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SourceImage:
+    """A decoded upload, upright.
+
+    rgb: uint8, HxWx3, in the colour space of `icc_profile` (sRGB where that is empty).
+    alpha: uint8, HxW, the upload's own opacity; None where it is opaque everywhere.
+    """
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+    icc_profile: bytes = b""
+    content_type: str = ""  # what the bytes are, by their signature
+
+    def __post_init__(self) -> None:
+        seal(self.rgb, dtype=np.uint8, ndim=3)
+        if self.alpha is not None:
+            seal(self.alpha, dtype=np.uint8, ndim=2)
+
+    @property
+    def width(self) -> int:
+        return int(self.rgb.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.rgb.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Where the subject is and how sure the matte is of it, measured on the upload's pixels."""
+
+    coverage: float  # mean alpha, 0..1
+    uncertain: float  # share of pixels that are neither opaque nor transparent, 0..1
+    box: tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom exclusive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """Which weights ran, and how."""
+
+    id: str
+    revision: str
+    sha256: str
+    device: str  # "cpu" | "cuda"
+    dtype: str  # "float32" | "float16" | "bfloat16"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Cutout:
+    """The subject without its background.
+
+    rgba: uint8, HxWx4, straight alpha: the colour is the subject's own, never darkened by alpha.
+    timings_ms: milliseconds per step ("segment", "matte", "upscale").
+    notes: what was asked for and not done, for the message ({"upscale": "skipped: ..."}).
+    """
+
+    rgba: NDArray[np.uint8]
+    subject: Subject
+    icc_profile: bytes = b""
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = EMPTY
+
+    def __post_init__(self) -> None:
+        seal(self.rgba, dtype=np.uint8, ndim=3)
+
+    @property
+    def width(self) -> int:
+        return int(self.rgba.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.rgba.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedImage:
+    """A result file, ready to be stored."""
+
+    data: bytes
+    content_type: str
+    width: int  # pixels
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """An object in the output bucket, as the store describes it."""
+
+    bucket: str
+    name: str
+    generation: int
+    content_type: str
+    size: int  # bytes
+    crc32c: str  # base64, as Cloud Storage gives it
+    created: datetime  # when this generation was finalized; the store's clock, UTC
+    metadata: Mapping[str, str] = EMPTY
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
