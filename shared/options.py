@@ -62,7 +62,7 @@ class Margin:
 
     def __str__(self) -> str:
         unit = "%" if self.percent else "px"
-        return " ".join(f"{side:g}{unit}" for side in (self.top, self.right, self.bottom, self.left))
+        return " ".join(f"{side!r}{unit}" for side in (self.top, self.right, self.bottom, self.left))
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
@@ -148,10 +148,11 @@ def _scale(text: str) -> float:
     """Share of the canvas that the subject fills, from '80%'; 0 = the subject keeps its scale."""
     if text.lower() in ("", "original", "0", "0%"):
         return 0.0
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
-    if not match or not 10 <= float(match[1]) <= 100:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0.1 <= share <= 1:
         raise ValueError("is not 'original' or a percentage between 10% and 100%")
-    return float(match[1]) / 100
+    return share
 
 
 def _position(text: str) -> tuple[float, float] | None:
@@ -292,11 +293,11 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return repr(value)  # :g would give two numbers one key
     if isinstance(value, tuple) and isinstance(value[0], int):
         return f"{value[0]}x{value[1]}"
     if isinstance(value, tuple):
-        return " ".join(f"{share * 100:g}%" for share in value)
+        return " ".join(f"{float(share * 100)!r}%" for share in value)
     return str(value)
 
 
