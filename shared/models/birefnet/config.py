@@ -1,0 +1,77 @@
+"""Every size of the network. The defaults of a backbone's name are the published architecture."""
+
+from typing import Any, ClassVar, Literal
+
+from transformers import PreTrainedConfig
+
+Backbone = Literal["swin_v1_l", "swin_v1_t", "pvt_v2_b0"]
+
+STRIDE = 32  # height and width of the network's input are multiples of this
+STAGES = 4
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "swin_v1_l": {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48), "window_size": 12},
+    "swin_v1_t": {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "window_size": 7},
+    "pvt_v2_b0": {
+        "embed_dims": (32, 64, 160, 256),
+        "depths": (2, 2, 2, 2),
+        "num_heads": (1, 2, 5, 8),
+        "mlp_ratios": (8, 8, 4, 4),
+        "sr_ratios": (8, 4, 2, 1),
+    },
+}
+
+
+class BiRefNetConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Sizes of a BiRefNet. What is left at None takes the published value of `backbone`.
+
+    Raises ValueError for an unknown backbone and for sizes that do not fit together.
+    """
+
+    model_type: ClassVar[str] = "birefnet"
+
+    backbone: str = "swin_v1_l"
+    depths: list[int] | tuple[int, ...] | None = None  # blocks per stage
+    num_heads: list[int] | tuple[int, ...] | None = None  # attention heads per stage
+    embed_dim: int | None = None  # swin: channels of stage 0; each stage doubles them
+    window_size: int | None = None  # swin: tokens on a window's side
+    embed_dims: list[int] | tuple[int, ...] | None = None  # pvt: channels per stage
+    mlp_ratios: list[int] | tuple[int, ...] | None = None  # pvt: hidden over outer width per stage
+    sr_ratios: list[int] | tuple[int, ...] | None = None  # pvt: shrink of keys and values, per axis, per stage
+    decoder_channels: int = 64  # inside every decoder block and image block
+    aspp_channels: int = 256  # of each ASPP branch
+    aspp_kernels: list[int] | tuple[int, ...] = (1, 3, 7)  # deformable kernels beside the fixed 1x1 branch
+    gradient_channels: int = 16  # of the gradient attention
+    image_size: list[int] | tuple[int, ...] = (1024, 1024)  # width, height at inference, pixels
+    patch_order: str = "current"  # order of the image tiles that the stored weights expect: auto, current or legacy
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.backbone not in _SIZES:
+            raise ValueError(f"backbone is {self.backbone!r}; known: {', '.join(_SIZES)}")
+        for name, value in _SIZES[self.backbone].items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        super().__post_init__(**kwargs)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        for name in ("depths", "num_heads", "embed_dims", "mlp_ratios", "sr_ratios"):
+            value = getattr(self, name)
+            if value is not None and len(value) != STAGES:
+                raise ValueError(f"{name} is {value}; expected {STAGES} numbers, one per stage")
+        for width, heads in zip(self.widths, self.num_heads or (), strict=True):
+            if width % heads or width < 4:
+                raise ValueError(f"a stage of {width} channels cannot have {heads} heads (at least 4 channels)")
+        if any(kernel % 2 == 0 for kernel in self.aspp_kernels):
+            raise ValueError(f"aspp_kernels is {self.aspp_kernels}; kernels are odd")
+        if len(self.image_size) != 2 or any(side < STRIDE or side % STRIDE for side in self.image_size):
+            raise ValueError(f"image_size is {self.image_size}; expected width and height, multiples of {STRIDE}")
+        if self.patch_order not in ("auto", "current", "legacy"):
+            raise ValueError(f"patch_order is {self.patch_order!r}; known: auto, current, legacy")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the backbone's four outputs, finest first."""
+        if self.embed_dims is not None:
+            return tuple(self.embed_dims)
+        return tuple((self.embed_dim or 0) * 2**stage for stage in range(STAGES))

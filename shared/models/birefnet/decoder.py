@@ -1,0 +1,182 @@
+"""BiRefNet's decoder: features from coarse to fine, each level seeing the image itself again.
+
+Zheng et al. 2024, "Bilateral Reference for High-Resolution Dichotomous Image Segmentation" (arXiv:2401.03407).
+Attribute names are the keys of the published checkpoints.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import deform_conv2d
+
+TILE_GRIDS = {5: 32, 4: 16, 3: 8, 2: 4}  # tiles on a side of the image, for each image block
+IMAGE_SHARE = 8  # an image block adds one channel for this many of the features
+
+
+class DecoderOutput(NamedTuple):
+    """Raw logits. The lists are for training and empty otherwise; they run from level 4 (finest stride 32) to 2."""
+
+    logits: Tensor  # (B, 1, H, W)
+    masks: list[Tensor]  # (B, 1, h, w) each: the subject at that level, for multi-scale supervision
+    gradients: list[Tensor]  # (B, 1, h, w) each: where the image's gradient matters at that level
+
+
+class DeformableConv(nn.Module):
+    """Modulated deformable convolution, stride 1: Zhu et al. 2019 (arXiv:1811.11168)."""
+
+    def __init__(self, inner: int, outer: int, kernel: int) -> None:
+        super().__init__()
+        self.padding = kernel // 2
+        taps = kernel * kernel
+        self.offset_conv = nn.Conv2d(inner, 2 * taps, kernel, padding=self.padding)  # dy, dx of each tap, pixels
+        self.modulator_conv = nn.Conv2d(inner, taps, kernel, padding=self.padding)
+        self.regular_conv = nn.Conv2d(inner, outer, kernel, padding=self.padding, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        offset = self.offset_conv(x)
+        mask = 2 * torch.sigmoid(self.modulator_conv(x))
+        weight = self.regular_conv.weight
+        if x.dtype in (torch.float16, torch.bfloat16):
+            # half precision cannot tell neighbouring sample positions apart on a large map
+            sampled = deform_conv2d(x.float(), offset.float(), weight.float(), padding=self.padding, mask=mask.float())
+            return sampled.to(x.dtype)
+        return deform_conv2d(x, offset, weight, padding=self.padding, mask=mask)
+
+
+class AsppBranch(nn.Module):
+    def __init__(self, inner: int, outer: int, kernel: int) -> None:
+        super().__init__()
+        self.atrous_conv = DeformableConv(inner, outer, kernel)
+        self.bn = nn.BatchNorm2d(outer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.atrous_conv(x)))
+
+
+class DeformableAspp(nn.Module):
+    """Parallel views of one map through growing deformable kernels and its average."""
+
+    def __init__(self, channels: int, branch: int, kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.aspp1 = AsppBranch(channels, branch, 1)
+        self.aspp_deforms = nn.ModuleList(AsppBranch(channels, branch, kernel) for kernel in kernels)
+        self.global_avg_pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, branch, 1, bias=False), nn.BatchNorm2d(branch), nn.ReLU()
+        )
+        self.conv1 = nn.Conv2d((len(kernels) + 2) * branch, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [self.aspp1(x), *(branch(x) for branch in self.aspp_deforms)]
+        branches.append(self.global_avg_pool(x).expand_as(branches[0]))
+        return F.relu(self.bn1(self.conv1(torch.cat(branches, 1))))
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, inner: int, outer: int, channels: int, branch: int, kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(inner, channels, 3, padding=1)
+        self.dec_att = DeformableAspp(channels, branch, kernels)
+        self.conv_out = nn.Conv2d(channels, outer, 3, padding=1)
+        self.bn_in = nn.BatchNorm2d(channels)
+        self.bn_out = nn.BatchNorm2d(outer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn_in(self.conv_in(x)))
+        normed: Tensor = self.bn_out(self.conv_out(self.dec_att(x)))
+        return normed
+
+
+class ImageBlock(nn.Module):
+    """Two convolutions on the stacked image tiles; the weights were trained with nothing between them."""
+
+    def __init__(self, grid: int, channels: int, outer: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.conv1 = nn.Conv2d(3 * grid * grid, channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels, outer, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.conv_out(self.conv1(stack_tiles(image, self.grid)))
+        return features
+
+
+class LateralBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.conv(x)
+        return projected
+
+
+class Decoder(nn.Module):
+    """`widths`: channels of x1 .. x4, the features of both scales, finest first."""
+
+    def __init__(
+        self, widths: Sequence[int], channels: int, branch: int, kernels: Sequence[int], gradient_channels: int
+    ) -> None:
+        super().__init__()
+        image_widths = {5: widths[3], 4: widths[3], 3: widths[2], 2: widths[1], 1: widths[0]}
+        image_widths = {level: max(1, width // IMAGE_SHARE) for level, width in image_widths.items()}
+        outer = {4: widths[2], 3: widths[1], 2: widths[0], 1: widths[0] // 2}
+        for level in (5, 4, 3, 2, 1):
+            grid = TILE_GRIDS.get(level, 1)
+            self.add_module(f"ipt_blk{level}", ImageBlock(grid, channels, image_widths[level]))
+        for level in (4, 3, 2, 1):
+            inner = widths[level - 1] + image_widths[level + 1]
+            self.add_module(f"decoder_block{level}", DecoderBlock(inner, outer[level], channels, branch, kernels))
+        self.conv_out1 = nn.Sequential(nn.Conv2d(outer[1] + image_widths[1], 1, 1))
+        for level in (4, 3, 2):
+            self.add_module(f"lateral_block{level}", LateralBlock(outer[level]))
+        for level in (4, 3, 2):
+            self.add_module(f"conv_ms_spvn_{level}", nn.Conv2d(outer[level], 1, 1))
+        for level in (4, 3, 2):
+            gradient = [nn.Conv2d(outer[level], gradient_channels, 3, padding=1), nn.BatchNorm2d(gradient_channels)]
+            self.add_module(f"gdt_convs_{level}", nn.Sequential(*gradient, nn.ReLU()))
+        for kind in ("pred", "attn"):
+            for level in (4, 3, 2):
+                self.add_module(f"gdt_convs_{kind}_{level}", nn.Sequential(nn.Conv2d(gradient_channels, 1, 1)))
+
+    def forward(self, image: Tensor, features: Sequence[Tensor], *, side_outputs: bool = False) -> DecoderOutput:
+        masks: list[Tensor] = []
+        gradients: list[Tensor] = []
+        x = features[3]
+        for level in (4, 3, 2):
+            x = self._block(level, x, image)
+            edges = self._run(f"gdt_convs_{level}", x)
+            if side_outputs:
+                masks.append(self._run(f"conv_ms_spvn_{level}", x))
+                gradients.append(self._run(f"gdt_convs_pred_{level}", edges))
+            x = x * torch.sigmoid(self._run(f"gdt_convs_attn_{level}", edges))
+            finer = features[level - 2]
+            x = resize(x, finer.shape[-2:]) + self._run(f"lateral_block{level}", finer)
+        x = resize(self._block(1, x, image), image.shape[-2:])
+        logits = self.conv_out1(torch.cat([x, self._run("ipt_blk1", image)], 1))
+        return DecoderOutput(logits, masks, gradients)
+
+    def _block(self, level: int, x: Tensor, image: Tensor) -> Tensor:
+        tiles = self._run(f"ipt_blk{level + 1}", image)
+        return self._run(f"decoder_block{level}", torch.cat([x, tiles], 1))
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        result: Tensor = self.get_submodule(name)(x)
+        return result
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear, corners aligned, no antialiasing: the resize that the weights were trained with, up and down."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+def stack_tiles(image: Tensor, grid: int) -> Tensor:
+    """(B, 3, H, W) -> (B, 3 * grid^2, H / grid, W / grid): contiguous tiles as channels, colour slowest."""
+    batch, colours, height, width = image.shape
+    tiles = image.reshape(batch, colours, grid, height // grid, grid, width // grid)
+    return tiles.transpose(3, 4).reshape(batch, colours * grid * grid, height // grid, width // grid)

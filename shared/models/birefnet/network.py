@@ -1,0 +1,98 @@
+"""BiRefNet: one backbone on two scales, a squeeze over all stages, a decoder that refers back to the image.
+
+Zheng et al. 2024, "Bilateral Reference for High-Resolution Dichotomous Image Segmentation" (arXiv:2401.03407).
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from shared.models.birefnet.config import STRIDE, BiRefNetConfig
+from shared.models.birefnet.decoder import Decoder, DecoderBlock, DecoderOutput, DeformableConv, resize
+from shared.models.birefnet.pvt import PyramidVisionTransformer
+from shared.models.birefnet.swin import SwinTransformer, WindowAttention, relative_position_index
+
+
+class BiRefNet(PreTrainedModel):  # type: ignore[misc]
+    """Salient object as logits.
+
+    Input (B, 3, H, W): RGB normalised by the ImageNet mean and standard deviation, H and W multiples of 32.
+    Output (B, 1, H, W): logits, the sigmoid of which is the probability of the subject.
+    """
+
+    config_class = BiRefNetConfig
+    config: BiRefNetConfig
+    base_model_prefix: ClassVar[str] = ""
+    main_input_name: ClassVar[str] = "image"
+    _supports_sdpa: ClassVar[bool] = True
+
+    def __init__(self, config: BiRefNetConfig) -> None:
+        super().__init__(config)
+        self.bb = build_backbone(config)
+        widths = [2 * width for width in config.widths]
+        inside = (config.decoder_channels, config.aspp_channels, config.aspp_kernels)
+        self.squeeze_module = nn.Sequential(DecoderBlock(sum(widths), widths[3], *inside))
+        self.decoder = Decoder(widths, *inside, config.gradient_channels)
+        self.post_init()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.decode(image).logits
+
+    def decode(self, image: Tensor, *, side_outputs: bool = False) -> DecoderOutput:
+        """The logits, and with `side_outputs` the coarser masks and gradients that training supervises.
+
+        Raises ValueError for an input that is not (B, 3, H, W) with H and W multiples of 32.
+        """
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"the network takes (B, 3, H, W), got {tuple(image.shape)}")
+        if any(side == 0 or side % STRIDE for side in image.shape[-2:]):
+            raise ValueError(f"height and width must be multiples of {STRIDE}, got {tuple(image.shape[-2:])}")
+        output: DecoderOutput = self.decoder(image, self.encode(image), side_outputs=side_outputs)
+        return output
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Features of both scales, finest first; the coarsest has seen all of them and the squeeze."""
+        half = resize(image, [side // 2 for side in image.shape[-2:]])
+        pairs = zip(self.bb(image), self.bb(half), strict=True)
+        features = [torch.cat([full, resize(small, full.shape[-2:])], 1) for full, small in pairs]
+        coarse = features[3].shape[-2:]
+        context = torch.cat([resize(feature, coarse) for feature in features], 1)
+        return [*features[:3], self.squeeze_module(context)]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, WindowAttention):
+            init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+            init.copy_(module.relative_position_index, relative_position_index(module.window))
+        elif isinstance(module, nn.Linear):
+            init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+            super()._init_weights(module)
+        elif isinstance(module, DeformableConv):
+            for conv in (module.offset_conv, module.modulator_conv):  # starts as a plain convolution
+                init.zeros_(conv.weight)
+
+
+def build_backbone(config: BiRefNetConfig) -> nn.Module:
+    """The encoder that the configuration names, with random weights."""
+    if config.embed_dims is not None:
+        return PyramidVisionTransformer(
+            config.embed_dims,
+            config.depths or (),
+            config.num_heads or (),
+            config.mlp_ratios or (),
+            config.sr_ratios or (),
+        )
+    return SwinTransformer(
+        config.embed_dim or 0, config.depths or (), config.num_heads or (), config.window_size or 0
+    )
