@@ -17,11 +17,15 @@ IMAGE_SHARE = 8  # an image block adds one channel for this many of the features
 
 
 class DecoderOutput(NamedTuple):
-    """Raw logits. The lists are for training and empty otherwise; they run from level 4 (finest stride 32) to 2."""
+    """Raw logits. The lists are for training and empty otherwise; they run from the coarsest level (stride 32) to stride 8."""
 
     logits: Tensor  # (B, 1, H, W)
     masks: list[Tensor]  # (B, 1, h, w) each: the subject at that level, for multi-scale supervision
     gradients: list[Tensor]  # (B, 1, h, w) each: where the image's gradient matters at that level
+
+
+class ZeroConv2d(nn.Conv2d):
+    """A convolution that training starts at zero, so that the deformable one around it starts as a plain one."""
 
 
 class DeformableConv(nn.Module):
@@ -31,8 +35,8 @@ class DeformableConv(nn.Module):
         super().__init__()
         self.padding = kernel // 2
         taps = kernel * kernel
-        self.offset_conv = nn.Conv2d(inner, 2 * taps, kernel, padding=self.padding)  # dy, dx of each tap, pixels
-        self.modulator_conv = nn.Conv2d(inner, taps, kernel, padding=self.padding)
+        self.offset_conv = ZeroConv2d(inner, 2 * taps, kernel, padding=self.padding)  # dy, dx of each tap, pixels
+        self.modulator_conv = ZeroConv2d(inner, taps, kernel, padding=self.padding)
         self.regular_conv = nn.Conv2d(inner, outer, kernel, padding=self.padding, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from shared.models.birefnet.config import STRIDE, BiRefNetConfig
-from shared.models.birefnet.decoder import Decoder, DecoderBlock, DecoderOutput, DeformableConv, resize
+from shared.models.birefnet.decoder import Decoder, DecoderBlock, DecoderOutput, ZeroConv2d, resize
 from shared.models.birefnet.pvt import PyramidVisionTransformer
 from shared.models.birefnet.swin import SwinTransformer, WindowAttention, relative_position_index
 
@@ -72,15 +72,15 @@ class BiRefNet(PreTrainedModel):  # type: ignore[misc]
             init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, ZeroConv2d):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
             super()._init_weights(module)
-        elif isinstance(module, DeformableConv):
-            for conv in (module.offset_conv, module.modulator_conv):  # starts as a plain convolution
-                init.zeros_(conv.weight)
 
 
 def build_backbone(config: BiRefNetConfig) -> nn.Module:
@@ -93,6 +93,4 @@ def build_backbone(config: BiRefNetConfig) -> nn.Module:
             config.mlp_ratios or (),
             config.sr_ratios or (),
         )
-    return SwinTransformer(
-        config.embed_dim or 0, config.depths or (), config.num_heads or (), config.window_size or 0
-    )
+    return SwinTransformer(config.embed_dim or 0, config.depths or (), config.num_heads or (), config.window_size or 0)
