@@ -22,7 +22,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class BiRefNetConfig(PreTrainedConfig):  # type: ignore[misc]
+class BiRefNetConfig(PreTrainedConfig):
     """Sizes of a BiRefNet. What is left at None takes the published value of `backbone`.
 
     Raises ValueError for an unknown backbone and for sizes that do not fit together.

@@ -10,14 +10,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d
+
+from shared.models.birefnet.deformable import modulated_deform_conv
 
 TILE_GRIDS = {5: 32, 4: 16, 3: 8, 2: 4}  # tiles on a side of the image, for each image block
 IMAGE_SHARE = 8  # an image block adds one channel for this many of the features
 
 
 class DecoderOutput(NamedTuple):
-    """Raw logits. The lists are for training and empty otherwise; they run from the coarsest level (stride 32) to stride 8."""
+    """Raw logits. The lists are for training and empty otherwise; they run from stride 32 to stride 8."""
 
     logits: Tensor  # (B, 1, H, W)
     masks: list[Tensor]  # (B, 1, h, w) each: the subject at that level, for multi-scale supervision
@@ -45,9 +46,9 @@ class DeformableConv(nn.Module):
         weight = self.regular_conv.weight
         if x.dtype in (torch.float16, torch.bfloat16):
             # half precision cannot tell neighbouring sample positions apart on a large map
-            sampled = deform_conv2d(x.float(), offset.float(), weight.float(), padding=self.padding, mask=mask.float())
-            return sampled.to(x.dtype)
-        return deform_conv2d(x, offset, weight, padding=self.padding, mask=mask)
+            wide = modulated_deform_conv(x.float(), offset.float(), mask.float(), weight.float())
+            return wide.to(x.dtype)
+        return modulated_deform_conv(x, offset, mask, weight)
 
 
 class AsppBranch(nn.Module):

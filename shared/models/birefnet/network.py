@@ -17,7 +17,7 @@ from shared.models.birefnet.pvt import PyramidVisionTransformer
 from shared.models.birefnet.swin import SwinTransformer, WindowAttention, relative_position_index
 
 
-class BiRefNet(PreTrainedModel):  # type: ignore[misc]
+class BiRefNet(PreTrainedModel):
     """Salient object as logits.
 
     Input (B, 3, H, W): RGB normalised by the ImageNet mean and standard deviation, H and W multiples of 32.

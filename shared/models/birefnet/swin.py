@@ -28,6 +28,8 @@ class PatchEmbed(nn.Module):
 
 
 class WindowAttention(nn.Module):
+    relative_position_index: Tensor
+
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
@@ -76,7 +78,7 @@ class SwinBlock(nn.Module):
         return mixed
 
     def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        batch, height, width, channels = tokens.shape
+        batch, height, width, _ = tokens.shape
         # the padding takes part in the attention: the trained weights expect it
         tokens = F.pad(tokens, (0, 0, 0, -width % self.window, 0, -height % self.window))
         padded_size = tokens.shape[1:3]
@@ -111,8 +113,7 @@ class SwinStage(nn.Module):
         self.window = window
         shifts = [window // 2 if block % 2 else 0 for block in range(depth)]
         self.blocks = nn.ModuleList(SwinBlock(width, heads, window, shift) for shift in shifts)
-        if not last:
-            self.downsample = PatchMerging(width)
+        self.downsample = None if last else PatchMerging(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         mask = shift_mask(tokens, self.window)
@@ -141,7 +142,7 @@ class SwinTransformer(nn.Module):
         for i, stage in enumerate(self.layers):
             tokens = stage(tokens)
             maps.append(self.get_submodule(f"norm{i}")(tokens).permute(0, 3, 1, 2).contiguous())
-            if hasattr(stage, "downsample"):
+            if isinstance(stage.downsample, nn.Module):
                 tokens = stage.downsample(tokens)
         return maps
 
