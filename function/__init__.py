@@ -1,0 +1,1 @@
+"""The deployable: events, cloud and wiring around the pixel pipeline in `shared`."""
