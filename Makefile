@@ -1,0 +1,46 @@
+# Every target sets up .venv by itself when it is missing or older than the requirements.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+SOURCES := function shared tests
+IMAGE ?= tests/data/sample.jpg
+OUT ?= out
+
+.PHONY: setup run test check format bench quality clean
+.DEFAULT_GOAL := check
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	touch $@
+
+# make run, or make run IMAGE=photo.jpg, or make run IMAGE="folder another.png" OUT=results
+run: $(READY)
+	$(BIN)/python -m function.local --out $(OUT) $(IMAGE)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks.memory
+
+quality: $(READY)
+	$(BIN)/python -m tests.benchmarks.quality
+
+clean:
+	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
