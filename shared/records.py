@@ -27,7 +27,7 @@ class Upload:
     generation: int
     size: int = 0  # bytes; 0 = the event did not say
     content_type: str = ""  # what the uploader claimed; never trusted
-    metadata: Mapping[str, str] = EMPTY  # custom object metadata
+    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # custom object metadata
     event_id: str = ""
     event_time: str = ""  # RFC 3339, when the object was finalized
 
@@ -96,7 +96,7 @@ class Cutout:
     subject: Subject
     icc_profile: bytes = b""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    notes: Mapping[str, str] = EMPTY
+    notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     def __post_init__(self) -> None:
         seal(self.rgba, dtype=np.uint8, ndim=3)
@@ -131,7 +131,7 @@ class StoredObject:
     size: int  # bytes
     crc32c: str  # base64, as Cloud Storage gives it
     created: datetime  # when this generation was finalized; the store's clock, UTC
-    metadata: Mapping[str, str] = EMPTY
+    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     @property
     def uri(self) -> str:
