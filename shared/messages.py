@@ -1,0 +1,226 @@
+"""The completion message, the service's public contract: record <-> JSON data and CloudEvents attributes.
+
+Data, UTF-8 JSON (fields are only ever added; no nulls: what is unknown is empty or 0; generations are text):
+
+    {"schema": 1, "status": "completed", "code": "", "reason": "", "key": "...",
+     "source": {"bucket", "name", "generation", "content_type", "bytes", "width", "height"},
+     "outputs": [{"role", "bucket", "name", "generation", "uri", "content_type", "bytes", "width", "height", "crc32c"}],
+     "subject": {"coverage", "uncertain", "box": [left, top, right, bottom]},
+     "model": {"id", "revision", "sha256", "device", "dtype"}, "options": {name: text}, "notes": {name: text},
+     "timings_ms": {"download", "decode", "segment", "matte", "upscale", "encode", "upload", "total"}}
+
+Attributes: the CloudEvents binary binding for Pub/Sub, and `status` so that subscriptions can filter.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from shared.errors import RejectedUpload, UnreadableEvent
+from shared.records import EMPTY, ModelInfo, StoredObject, Subject, Upload
+from shared.report import (
+    KEY,
+    NO_MODEL_KNOWN,
+    NO_SUBJECT_KNOWN,
+    SOURCE,
+    SOURCE_GENERATION,
+    Facts,
+    Report,
+    compact,
+    plain,
+    read,
+    read_report,
+)
+
+SCHEMA = 1
+TYPES = {"completed": "dev.cutdrop.image.completed.v1", "failed": "dev.cutdrop.image.failed.v1"}
+ATTRIBUTE_LIMIT = 1024  # bytes of UTF-8 in one Pub/Sub attribute value
+NOT_IN_ATTRIBUTES = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # CloudEvents 1.0, section "Type System", String
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The upload. Width, height and the true content type are known once it was decoded."""
+
+    bucket: str
+    name: str
+    generation: str  # text: 64 bits do not fit JavaScript's numbers
+    content_type: str = ""
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One stored result."""
+
+    role: str  # "cutout"
+    bucket: str
+    name: str
+    generation: str
+    uri: str
+    content_type: str
+    bytes: int
+    width: int
+    height: int
+    crc32c: str  # base64, big-endian, as Cloud Storage gives it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Milliseconds per room; 0 = the room was not entered."""
+
+    download: float = 0.0
+    decode: float = 0.0
+    segment: float = 0.0
+    matte: float = 0.0
+    upscale: float = 0.0
+    encode: float = 0.0
+    upload: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionMessage:
+    """The one outcome of one upload. Field by field what the JSON says; `time` travels as the attribute ce-time."""
+
+    status: str  # "completed" | "failed"
+    code: str = ""  # of a failure; shared.errors lists them
+    reason: str = ""  # a sentence for a person
+    key: str
+    source: Source
+    outputs: tuple[Output, ...] = ()
+    subject: Subject = NO_SUBJECT_KNOWN
+    model: ModelInfo = NO_MODEL_KNOWN
+    options: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    timings_ms: Timings = Timings()
+    time: str = ""  # RFC 3339; empty = unknown
+
+
+def completed(stored: StoredObject) -> CompletionMessage:
+    """The message about a result, made from the stored object alone: equal whenever and wherever it is made.
+
+    `upload` and `total` end when the store finalized the object, by the store's clock; both are at least 0.
+    """
+    report = read_report(stored.metadata)
+    bucket, _, name = stored.metadata.get(SOURCE, "").removeprefix("gs://").partition("/")
+    generation = stored.metadata.get(SOURCE_GENERATION, "")
+    source = report.source
+    return CompletionMessage(
+        status="completed",
+        key=stored.metadata.get(KEY, ""),
+        source=Source(bucket=bucket, name=name, generation=generation, **plain(source)),
+        outputs=(_output(stored, report.output),),
+        subject=report.subject,
+        model=report.model,
+        options=report.options,
+        notes=report.notes,
+        timings_ms=_timings(report, stored.created),
+        time=_rfc3339(stored.created),
+    )
+
+
+def failed(
+    upload: Upload,
+    key: str,
+    error: RejectedUpload,
+    *,
+    decoded: Facts | None = None,
+    model: ModelInfo = NO_MODEL_KNOWN,
+    options: Mapping[str, str] = EMPTY,
+) -> CompletionMessage:
+    """The message about an upload that never becomes a cutout: equal for every delivery of the same event.
+
+    decoded: what was found out about the upload before it was rejected, instead of what its uploader claimed.
+    """
+    facts = decoded or Facts(content_type=upload.content_type, bytes=upload.size)
+    return CompletionMessage(
+        status="failed",
+        code=error.code,
+        reason=str(error),
+        key=key,
+        source=Source(bucket=upload.bucket, name=upload.name, generation=str(upload.generation), **plain(facts)),
+        model=model,
+        options=options,
+        time=upload.event_time,
+    )
+
+
+def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
+    """(data, attributes) for Pub/Sub; `parse` of both gives the message again.
+
+    ce-subject is shortened, and then ends in an ellipsis, where an object's name does not fit into an attribute.
+    """
+    data = {"schema": SCHEMA} | {name: value for name, value in plain(message).items() if name != "time"}
+    attributes = {
+        "ce-specversion": "1.0",
+        "ce-id": message.key,
+        "ce-source": f"//storage.googleapis.com/projects/_/buckets/{message.source.bucket}",
+        "ce-type": TYPES[message.status],
+        "ce-subject": _attribute(f"objects/{message.source.name}"),
+        "content-type": "application/json",
+        "status": message.status,
+    }
+    if message.time:
+        attributes["ce-time"] = message.time
+    return compact(data).encode(), attributes
+
+
+def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
+    """The message that `serialise` took. UnreadableEvent where it is none of schema 1."""
+    try:
+        given = json.loads(data)
+        message: CompletionMessage = read(CompletionMessage, given)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableEvent(f"not a completion message: {error}") from error
+    if given.get("schema") != SCHEMA or message.status not in TYPES:
+        raise UnreadableEvent(f"not a completion message of schema {SCHEMA}")
+    return replace(message, time=attributes.get("ce-time", ""))
+
+
+def _output(stored: StoredObject, facts: Facts) -> Output:
+    return Output(
+        role="cutout",
+        bucket=stored.bucket,
+        name=stored.name,
+        generation=str(stored.generation),
+        uri=stored.uri,
+        content_type=stored.content_type,
+        bytes=stored.size,
+        width=facts.width,
+        height=facts.height,
+        crc32c=stored.crc32c,
+    )
+
+
+def _timings(report: Report, created: datetime) -> Timings:
+    stored_ms = created.timestamp() * 1000
+    rooms = {name: report.timings_ms.get(name, 0.0) for name in ("download", "decode", "segment", "matte", "upscale")}
+    return Timings(
+        **rooms,
+        encode=report.timings_ms.get("encode", 0.0),
+        upload=_between(report.encoded_ms, stored_ms),
+        total=_between(report.started_ms, stored_ms),
+    )
+
+
+def _between(start_ms: int, end_ms: float) -> float:
+    """Two machines' clocks: the later one may show less. A start of 0 is unknown."""
+    return max(0.0, round(end_ms - start_ms, 1)) if start_ms else 0.0
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _attribute(text: str) -> str:
+    clean = NOT_IN_ATTRIBUTES.sub("\N{REPLACEMENT CHARACTER}", text)
+    if len(clean.encode()) <= ATTRIBUTE_LIMIT:
+        return clean
+    ellipsis = "…"
+    kept = clean.encode()[: ATTRIBUTE_LIMIT - len(ellipsis.encode())].decode(errors="ignore")
+    return kept + ellipsis
