@@ -18,9 +18,9 @@ $(READY): requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
 	touch $@
 
-# make run, or make run IMAGE=photo.jpg, or make run IMAGE="folder another.png" OUT=results
+# make run, or make run IMAGE=photo.jpg, or make run IMAGE=folder OUT=results
 run: $(READY)
-	$(BIN)/python -m function.local --out $(OUT) $(IMAGE)
+	$(BIN)/python -m function.local --out "$(OUT)" "$(IMAGE)"
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -42,5 +42,5 @@ quality: $(READY)
 	$(BIN)/python -m tests.benchmarks.quality
 
 clean:
-	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf "$(OUT)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

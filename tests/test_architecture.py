@@ -1,0 +1,76 @@
+"""The one-way rule and the sizes of files and functions, held by the build."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(path for part in ("function", "shared") for path in (ROOT / part).rglob("*.py"))
+LONGEST_FILE = 300  # lines; networks may be longer
+LONGEST_FUNCTION = 30  # lines, nine in ten
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_import_contracts_hold():
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("shared/codec.py", "import shared.cutter", "the data flows one way"),
+        ("shared/records.py", "import google.cloud.storage", "the pixel pipeline knows no cloud"),
+        ("shared/events.py", "import function.settings", "the pixel pipeline knows no cloud"),
+        ("function/handler.py", "import shared.models", "the policy of one upload knows neither cloud nor network"),
+        ("function/settings.py", "import google.cloud.pubsub", "only the adapters know the cloud"),
+        ("shared/matting.py", "import torch", "torch stays inside the models"),
+    ],
+)
+def test_each_import_contract_can_fail(tmp_path, module, line, contract):
+    for part in ("function", "shared"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    broken = tmp_path / module
+    broken.write_text(f"{broken.read_text()}\n{line}\n")
+    result = lint_imports(tmp_path)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"{contract} BROKEN" in result.stdout
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_outgrows_its_reader(path):
+    if (ROOT / "shared" / "models") in path.parents:
+        pytest.skip("networks may be longer")
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+def test_nine_functions_in_ten_fit_on_a_screen():
+    lengths = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    long = [name for name, lines in lengths.items() if lines > LONGEST_FUNCTION]
+    assert len(long) <= len(lengths) / 10, "\n".join(long)
+
+
+def test_only_the_deployable_reads_the_environment():
+    words = {"environ", "getenv", "environb"}
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if words & {getattr(node, "attr", ""), getattr(node, "id", ""), getattr(node, "name", "")}
+    }
+    assert {reader for reader in readers if reader.startswith("shared/")} == set()
+    assert readers  # the search finds those that may
