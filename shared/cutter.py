@@ -1,0 +1,230 @@
+"""SourceImage to Cutout: segment, matte, foreground colours, [upscale], rendition."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared import codec, foreground, matting, rendition
+from shared.batching import MicroBatcher
+from shared.errors import InvalidOptions
+from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, MaskPreset
+from shared.records import Cutout, ModelInfo, SourceImage, Subject
+
+BAND = 64  # rows of the network's input that are resized at a time: bounds the copies that Pillow makes
+NLM_STRENGTH = 5.0  # levels of 255, for lightness and colour alike
+
+log = logging.getLogger(__name__)
+
+
+class Segmenter(Protocol):
+    """A network that finds the subject."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its input, pixels."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def matting(self) -> bool:
+        """Whether the checkpoint was trained on alpha (not on binary masks): its mask is opacity already."""
+
+    def __call__(self, batch: Sequence[NDArray[np.uint8]], /) -> Sequence[NDArray[np.float32]]:
+        """Images of that size in sRGB, uint8 HxWx3 -> the probability of subject for each, float32 HxW, 0..1."""
+
+
+class Upscaler(Protocol):
+    """A super-resolution network."""
+
+    sha256: str
+
+    def __call__(self, rgba: NDArray[np.uint8], /, *, scale: int) -> NDArray[np.uint8]:
+        """A straight-alpha cutout, uint8 HxWx4, `scale` times wider and higher."""
+
+    def enlarge(self, rgb: NDArray[np.uint8], /, *, scale: int) -> NDArray[np.uint8]:
+        """An opaque image, uint8 HxWx3, `scale` times wider and higher."""
+
+
+class Refiner(Protocol):
+    """A matting network."""
+
+    sha256: str
+
+    def __call__(self, rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        """An image, uint8 HxWx3, and its alpha, uint8 HxW -> refined alpha, uint8 HxW."""
+
+
+@dataclass(slots=True)
+class _Report:
+    """What one cut leaves behind beside its pixels."""
+
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.timings_ms[step] = (time.perf_counter() - started) * 1000
+
+
+class Cutter:
+    """Cuts subjects out. Thread-safe: images of several threads meet in batches in front of the network."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        *,
+        upscaler: Upscaler | None = None,
+        refiner: Refiner | None = None,
+        esrgan_max_side: int = 3000,
+        max_batch: int = 1,
+        max_wait_ms: float = 5.0,
+        max_queue: int = 64,
+    ) -> None:
+        """esrgan_max_side: pixels; above it nothing is enlarged or denoised. The rest as in MicroBatcher."""
+        self._segmenter = segmenter
+        self._upscaler = upscaler
+        self._refiner = refiner
+        self._max_side = esrgan_max_side
+        self._segment = MicroBatcher[NDArray[np.uint8], NDArray[np.float32]](
+            segmenter, max_batch=max_batch, max_wait_ms=max_wait_ms, max_queue=max_queue
+        )
+
+    @property
+    def model(self) -> ModelInfo:
+        return self._segmenter.info
+
+    def weights_sha256(self, options: CutOptions) -> str:
+        """Hash over every checkpoint that these options run. Raises InvalidOptions where one is not loaded."""
+        used = [self._segmenter.info.sha256]
+        if upscaler := self._upscaler_for(options):
+            used.append(upscaler.sha256)
+        if refiner := self._refiner_for(options):
+            used.append(refiner.sha256)
+        return used[0] if len(used) == 1 else hashlib.sha256(" ".join(used).encode()).hexdigest()
+
+    def stop(self) -> None:
+        """Refuse images that have not reached the network (ShuttingDown); return when the running batch is done."""
+        self._segment.stop()
+
+    def __call__(self, image: SourceImage, options: CutOptions) -> Cutout:
+        """The subject of one image, as the options want it.
+
+        Raises NoSubject, InvalidOptions (a network that is not loaded is asked for), Busy, ShuttingDown, NetworkFailed,
+        and what the networks raise (OutOfGpuMemory).
+        """
+        self.weights_sha256(options)  # complain before any work
+        report = _Report()
+        with report.timed("segment"):
+            probability = self._segment(self._network_input(image, options, report))
+        with report.timed("matte"):
+            rgba, subject = self._matted(image, probability, options)
+        with report.timed("upscale"):
+            rgba = self._enlarged(rgba, options, report)
+        cutout = Cutout(
+            rgba=rgba,
+            subject=replace(subject, box=_scaled(subject.box, rgba.shape[0] // image.height)),
+            icc_profile=image.icc_profile,
+            timings_ms=report.timings_ms,
+            notes=report.notes,
+        )
+        # the rendition works on the enlarged pixels; what is told of the subject stays in the upload's
+        return replace(rendition.render(cutout, options), subject=subject)
+
+    def _network_input(self, image: SourceImage, options: CutOptions, report: _Report) -> NDArray[np.uint8]:
+        """The upload's own pixels at the network's size, in sRGB."""
+        rgb = image.rgb
+        upscaler = self._upscaler_for(options)
+        if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", image.rgb, report):
+            log.warning("esrgan_stage=before adds halos and invented texture to what the network sees: measure only")
+            rgb = upscaler.enlarge(rgb, scale=options.esrgan_scale)
+        small = codec.to_srgb(shrink(rgb, self._segmenter.size), image.icc_profile)
+        if options.denoise is Denoise.NLM and self._allowed("denoise", image.rgb, report):
+            log.warning("denoise=nlm smooths what the network sees: measure only")
+            small = _denoised(small)
+        return small
+
+    def _matted(
+        self, image: SourceImage, probability: NDArray[np.float32], options: CutOptions
+    ) -> tuple[NDArray[np.uint8], Subject]:
+        mask = matting.enhance(probability, options, self._preset(options))
+        matte = matting.to_alpha(mask, width=image.width, height=image.height)
+        if refiner := self._refiner_for(options):
+            matte = refiner(image.rgb, matte)
+        alpha = matte
+        if image.alpha is not None:
+            alpha = np.asarray(cv2.multiply(matte, image.alpha, scale=1 / 255), np.uint8)
+        subject = matting.measure(alpha)
+        return foreground.cut_out(image.rgb, alpha, clean=options.refine_foreground, matte=matte), subject
+
+    def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> NDArray[np.uint8]:
+        upscaler = self._upscaler_for(options)
+        if upscaler and options.esrgan_stage is EsrganStage.AFTER and self._allowed("upscale", rgba, report):
+            return upscaler(rgba, scale=options.esrgan_scale)
+        return rgba
+
+    def _preset(self, options: CutOptions) -> MaskPreset:
+        if options.mask_preset is not MaskPreset.AUTO:
+            return options.mask_preset
+        return MaskPreset.SOFT if self._segmenter.matting else MaskPreset.STANDARD
+
+    def _upscaler_for(self, options: CutOptions) -> Upscaler | None:
+        if options.esrgan_stage is EsrganStage.OFF:
+            return None
+        if self._upscaler is None:
+            raise InvalidOptions(f"esrgan_stage={options.esrgan_stage} needs an enlarging network; none is loaded here")
+        return self._upscaler
+
+    def _refiner_for(self, options: CutOptions) -> Refiner | None:
+        if options.alpha_matting is not AlphaMatting.VITMATTE:
+            return None
+        if self._refiner is None:
+            raise InvalidOptions("alpha_matting=vitmatte needs a matting network; none is loaded here")
+        return self._refiner
+
+    def _allowed(self, step: str, pixels: NDArray[np.uint8], report: _Report) -> bool:
+        side = max(pixels.shape[:2])
+        if side > self._max_side:
+            report.notes[step] = f"skipped: {side} pixels is more than the {self._max_side} that this service enlarges"
+        return side <= self._max_side
+
+
+def shrink(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The image at the network's (width, height), by Pillow's antialiased bilinear filter: what it was trained with.
+
+    uint8 HxWx3 -> the same. In bands, because Pillow copies its input to four bytes per pixel; equal to the whole
+    image's resize within one level.
+    """
+    width, height = size
+    step = rgb.shape[0] / height  # rows of the image per row of the result
+    reach = int(np.ceil(max(step, 1))) + 1  # rows that the filter sees beyond a band
+    small = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        first = max(0, int(top * step) - reach)
+        band = Image.fromarray(rgb[first : int(np.ceil(bottom * step)) + reach])
+        box = (0, top * step - first, rgb.shape[1], min(bottom * step - first, band.height))
+        small[top:bottom] = np.asarray(band.resize((width, bottom - top), Image.Resampling.BILINEAR, box=box))
+    return small
+
+
+def _scaled(box: tuple[int, int, int, int], times: int) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box
+    return (left * times, top * times, right * times, bottom * times)
+
+
+def _denoised(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    bgr = np.ascontiguousarray(rgb[..., ::-1])  # the order in which OpenCV separates lightness from colour
+    quiet = cv2.fastNlMeansDenoisingColored(bgr, None, NLM_STRENGTH, NLM_STRENGTH, 7, 21)
+    return np.ascontiguousarray(quiet[..., ::-1])
