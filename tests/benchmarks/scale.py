@@ -57,6 +57,7 @@ class Service:
 class Event:
     arrived: float
     attempts: int = 0
+    begun: bool = False
     stored: bool = False  # its result is there: a later delivery only publishes the message
     published: bool = False
     settled: bool = False  # acknowledged or dead-lettered
@@ -265,7 +266,10 @@ class Simulation:
     def _feed_cores(self, instance: Instance) -> None:
         while instance.cpu_queue and instance.cores_busy < self.service.cores:
             instance.cores_busy += 1
-            self._at(self.now + self.service.cpu_s, self._leave_core, (instance, instance.cpu_queue.popleft()))
+            delivery = instance.cpu_queue.popleft()
+            self.repeated += delivery.event.begun
+            delivery.event.begun = True
+            self._at(self.now + self.service.cpu_s, self._leave_core, (instance, delivery))
 
     def _leave_core(self, subject: tuple[Instance, Delivery]) -> None:
         instance, delivery = subject
@@ -288,7 +292,6 @@ class Simulation:
         instance.gpu_busy = False
         self._feed_gpu(instance)
         for delivery in batch:
-            self.repeated += delivery.event.stored
             delivery.event.stored = True
             self._answer(delivery)
 
