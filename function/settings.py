@@ -1,0 +1,277 @@
+"""Every knob of the service: read once from the environment, checked together, never changed afterwards.
+
+`python -m function.settings` prints them as a Markdown table.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Self
+
+from shared.errors import InvalidOptions, SettingsError
+from shared.options import DOCS, PARSERS, CutOptions
+
+MIB = 1024 * 1024
+
+# The earlier system's names, and what to say to those who still set them.
+RENAMED: Mapping[str, str] = {
+    "ENABLE_ESRGAN_PREPROCESSING": "is now ESRGAN_STAGE (after = enlarge the cutout, before = as it was)",
+    "BIREFNET_MAX_DIMENSION": "is now BIREFNET_SIZE (the network's own size; results keep the upload's size)",
+    "alpha_matting": "is now ALPHA_MATTING (off | guided | vitmatte)",
+}
+OUR_PREFIXES = ("BIREFNET_", "ESRGAN_", "MASK_", "ALPHA_MATTING_", "CUTDROP_")
+TOPIC = re.compile(r"projects/[^/\s]+/topics/[A-Za-z][\w.~+%-]{2,254}")
+TOPIC_ID = re.compile(r"[A-Za-z][\w.~+%-]{2,254}")
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("is not true or false")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise ValueError("is not a whole number")
+        if not low <= int(text) <= high:
+            raise ValueError(f"is not between {low} and {high}")
+        return int(text)
+
+    return parse
+
+
+def _network_size(text: str) -> tuple[int, int]:
+    """(width, height) in pixels from '1024' or '2560x1440'."""
+    match = re.fullmatch(r"([0-9]{2,4})(?:\s*[xX]\s*([0-9]{2,4}))?", text)
+    if not match:
+        raise ValueError("is not a size in pixels such as 1024 or 2560x1440")
+    width, height = int(match[1]), int(match[2] or match[1])
+    if width % 32 or height % 32 or min(width, height) < 64 or max(width, height) > 4096:
+        raise ValueError("is not made of multiples of 32 between 64 and 4096")
+    return (width, height)
+
+
+def _bucket(text: str) -> str:
+    if "/" in text or ":" in text:
+        raise ValueError("is not a bucket's plain name (no gs://, no path)")
+    return text
+
+
+def _topic(text: str) -> str:
+    if not (TOPIC.fullmatch(text) or TOPIC_ID.fullmatch(text)):
+        raise ValueError("is not projects/PROJECT/topics/TOPIC nor a topic's name")
+    return text
+
+
+def _knob(parse: Callable[[str], object], doc: str, *, default: object = MISSING, unit: str = "") -> Any:
+    return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The service's configuration. `options` are the defaults of what each upload may choose for itself."""
+
+    output_bucket: str = _knob(_bucket, "bucket that receives the results")
+    completion_topic: str = _knob(
+        _topic,
+        "topic that receives the messages: projects/PROJECT/topics/TOPIC, or TOPIC with GOOGLE_CLOUD_PROJECT set",
+    )
+    upload_buckets: tuple[str, ...] = _knob(
+        _names, "buckets whose uploads are processed, comma-separated; empty = any but OUTPUT_BUCKET", default=()
+    )
+    upload_prefix: str = _knob(_text, "only names that begin with this are processed", default="")
+    output_prefix: str = _knob(_text, "put in front of every result's name", default="")
+    model: str = _knob(_text, "embedded (demo) | a Hugging Face id | a folder", default="ZhengPeng7/BiRefNet-portrait")
+    model_revision: str = _knob(
+        _text,
+        "commit of the Hugging Face repository; empty = the pinned one where the model is a known one",
+        default="",
+    )
+    model_folder: str = _knob(_text, "folder where checkpoints are looked for and kept; empty = the cache", default="")
+    device: str = _knob(_choice("auto", "cuda", "cpu"), "auto | cuda | cpu", default="auto")
+    require_gpu: bool = _knob(_switch, "refuse to start without a GPU that runs kernels", default=False)
+    dtype: str = _knob(
+        _choice("auto", "float32", "float16", "bfloat16"),
+        "auto | float32 | float16 | bfloat16: numbers of the network; auto = float16 on a GPU, float32 on a CPU",
+        default="auto",
+    )
+    birefnet_size: tuple[int, int] | None = _knob(
+        _network_size,
+        "input of the network, N or WxH, multiples of 32; empty = the checkpoint's own",
+        default=None,
+        unit="px",
+    )
+    patch_order: str = _knob(
+        _choice("auto", "current", "legacy"),
+        "auto | current | legacy: order of the decoder's image tiles that the checkpoint was trained with",
+        default="auto",
+    )
+    esrgan_model: str = _knob(_text, "name or path of the Real-ESRGAN checkpoint", default="RealESRGAN_x2plus.pth")
+    esrgan_max_side: int = _knob(
+        _whole(64, 20_000), "images with a longer side are not enlarged", default=3000, unit="px"
+    )
+    max_upload_bytes: int = _knob(
+        _whole(1, 2_000_000_000), "larger uploads are rejected", default=100 * MIB, unit="bytes"
+    )
+    max_pixels: int = _knob(
+        _whole(1, 500_000_000), "images of more pixels are rejected", default=50_000_000, unit="pixels"
+    )
+    max_batch: int = _knob(_whole(1, 64), "images that go through the network together", default=4, unit="images")
+    max_batch_wait_ms: int = _knob(
+        _whole(0, 1000), "how long the first image of a batch waits for others", default=10, unit="ms"
+    )
+    max_queue: int = _knob(
+        _whole(1, 1000), "images that wait for the network; more are answered 429", default=16, unit="images"
+    )
+    concurrency: int = _knob(_whole(1, 250), "uploads in work at a time", default=8, unit="threads")
+    request_budget_s: int = _knob(
+        _whole(1, 540),
+        "work that has not reached the network by then is given back; under the service's timeout",
+        default=300,
+        unit="s",
+    )
+    log_level: str = _knob(
+        _choice("debug", "info", "warning", "error"), "debug | info | warning | error", default="info"
+    )
+    options: CutOptions = field(default_factory=CutOptions)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Settings from environment variables; an empty one counts as absent. SettingsError lists every problem."""
+        given = {name: text.strip() for name, text in environ.items() if text.strip()}
+        problems = _left_over(given)
+        values = {knob.name: _read(knob.name.upper(), knob, given, problems) for knob in _knobs()}
+        values["options"] = _read_options(given, problems)
+        values["completion_topic"] = _full_topic(values["completion_topic"], given, problems)
+        if problems:
+            raise SettingsError("; ".join(problems))
+        return cls(**values)
+
+    def pixel_settings(self) -> dict[str, str]:
+        """{name: text} of what changes results besides the options and the weights; part of each result's key."""
+        names = ("birefnet_size", "patch_order", "dtype", "esrgan_max_side")
+        return {name: str(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One environment variable, for documentation and for checks of what a deployment sets."""
+
+    name: str
+    default: str  # as it would be written in the environment; empty = unset
+    unit: str
+    doc: str
+    required: bool
+
+
+def table() -> list[Setting]:
+    """Every environment variable that the service reads for itself, in order of use."""
+    service = [
+        Setting(
+            name=knob.name.upper(),
+            default="" if knob.default is MISSING else _as_text(knob.default),
+            unit=knob.metadata["unit"],
+            doc=knob.metadata["doc"],
+            required=knob.default is MISSING,
+        )
+        for knob in _knobs()
+    ]
+    defaults = CutOptions().as_texts()
+    pixels = [
+        Setting(name=name.upper(), default=defaults[name], unit="", doc=doc, required=False)
+        for name, doc in DOCS.items()
+    ]
+    return service + pixels
+
+
+def markdown() -> str:
+    """The table for people."""
+    rows = [
+        f"| `{s.name}` | {'**required**' if s.required else f'`{s.default}`' if s.default else ''} | {s.unit} | "
+        + s.doc.replace("|", "\\|")
+        + " |"
+        for s in table()
+    ]
+    return "\n".join(["| setting | default | unit | meaning |", "|---|---|---|---|", *rows])
+
+
+def _knobs() -> list[Any]:
+    return [knob for knob in fields(Settings) if knob.name != "options"]
+
+
+def _read(name: str, knob: Any, given: Mapping[str, str], problems: list[str]) -> Any:
+    if name not in given:
+        if knob.default is MISSING:
+            problems.append(f"{name} is missing")
+        return knob.default
+    try:
+        return knob.metadata["parse"](given[name])
+    except ValueError as error:
+        problems.append(f"{name}={given[name]!r} {error}")
+
+
+def _read_options(given: Mapping[str, str], problems: list[str]) -> CutOptions:
+    values: dict[str, Any] = {}
+    for name, parse in PARSERS.items():
+        text = given.get(name.upper())
+        try:
+            values |= {} if text is None else {name: parse(text)}
+        except ValueError as error:
+            problems.append(f"{name.upper()}={text!r} {error}")
+    try:
+        return CutOptions(**values)
+    except InvalidOptions as error:
+        problems.append(str(error))
+        return CutOptions()
+
+
+def _full_topic(topic: Any, given: Mapping[str, str], problems: list[str]) -> Any:
+    if not isinstance(topic, str) or topic.startswith("projects/"):
+        return topic
+    if "GOOGLE_CLOUD_PROJECT" not in given:
+        problems.append(f"COMPLETION_TOPIC={topic!r} is a bare name: GOOGLE_CLOUD_PROJECT is missing")
+    return f"projects/{given.get('GOOGLE_CLOUD_PROJECT')}/topics/{topic}"
+
+
+def _left_over(given: Mapping[str, str]) -> list[str]:
+    """Names that were surely meant for us and that nothing would read: a silent typo costs a night."""
+    known = {knob.name.upper() for knob in _knobs()} | {name.upper() for name in PARSERS}
+    problems = []
+    for name in sorted(given):
+        if name in RENAMED:
+            problems.append(f"{name} {RENAMED[name]}")
+        elif name not in known and name.startswith(OUR_PREFIXES):
+            near = difflib.get_close_matches(name, known, n=1)
+            problems.append(f"{name} is not a setting" + (f", {near[0]} is" if near else ""))
+    return problems
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+if __name__ == "__main__":
+    print(markdown())
