@@ -146,11 +146,11 @@ def _canvas(text: str) -> tuple[int, int]:
 
 def _scale(text: str) -> float:
     """Share of the canvas that the subject fills, from '80%'; 0 = the subject keeps its scale."""
-    if text.lower() in ("", "original", "0", "0%"):
+    if text.lower() in ("", "original"):
         return 0.0
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)
-    share = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not 0.1 <= share <= 1:
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if share != 0 and not 0.1 <= share <= 1:
         raise ValueError("is not 'original' or a percentage between 10% and 100%")
     return share
 
