@@ -19,8 +19,9 @@ from typing import Any
 
 from function.local.body import BLOCK, Body, flipped
 from function.local.faults import Effect, Fault, FaultPlan, Gate
-from function.local.json_api import JsonApi, Request
+from function.local.json_api import JsonApi
 from function.local.objects import Listener, ObjectTable, StoreError
+from function.local.request import Request
 from function.local.wire import Response, error_response, json_response
 
 CONTROL = "/_local/faults"
