@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
+COLUMNS = 4_000_000  # sampled values at a time without gradients: they stay in the processor's cache
+
 
 def modulated_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Convolution whose taps are moved by `offset` and weighted by `mask`, padded to keep the size.
@@ -18,14 +20,22 @@ def modulated_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tenso
 
 
 def sampled_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """The same by grid_sample and one matrix product: torchvision's CPU kernel is scalar and runs one thread."""
+    """The same by grid_sample and matrix products: torchvision's CPU kernel is scalar and runs one thread."""
     batch, channels, height, width = x.shape
     taps = weight.shape[-1] ** 2
-    grid = _sampling_grid(offset, weight.shape[-1]).view(batch, taps * height, width, 2)
-    columns = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    columns = columns.view(batch, channels, taps, height * width) * mask.reshape(batch, 1, taps, height * width)
-    products = weight.flatten(1) @ columns.view(batch, channels * taps, height * width)
-    return products.view(batch, -1, height, width)
+    grid = _sampling_grid(offset, weight.shape[-1])
+    mask = mask.reshape(batch, 1, taps, height, width)
+    matrix = weight.flatten(1)
+    strip = height if torch.is_grad_enabled() else max(1, COLUMNS // (batch * channels * taps * width))
+    strips = []
+    for top in range(0, height, strip):
+        rows = slice(top, top + strip)
+        places = grid[:, :, rows].reshape(batch, -1, width, 2)
+        columns = F.grid_sample(x, places, mode="bilinear", padding_mode="zeros", align_corners=False)
+        columns = columns.view(batch, channels, taps, -1, width) * mask[:, :, :, rows]
+        products = matrix @ columns.view(batch, channels * taps, -1)
+        strips.append(products.view(batch, len(weight), -1, width))
+    return torch.cat(strips, 2)
 
 
 def _sampling_grid(offset: Tensor, kernel: int) -> Tensor:
