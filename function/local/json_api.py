@@ -10,14 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from function.local.body import Body, flipped
-from function.local.objects import (
-    LARGEST_PAGE,
-    WRITABLE,
-    Listing,
-    LiveObject,
-    ObjectTable,
-    invalid,
-)
+from function.local.listing import LARGEST_PAGE, Listing, page
+from function.local.objects import WRITABLE, LiveObject, ObjectTable, invalid
 from function.local.request import Request
 from function.local.resumable import ContentRange, Session, Sessions, accept
 from function.local.wire import (
@@ -74,14 +68,14 @@ class JsonApi:
             limit=LARGEST_PAGE if limit is None else max(1, min(limit, LARGEST_PAGE)),
             token=_open_token(request.query.get("pagetoken", "")),
         )
-        page = self._table.page(request.names["bucket"], listing)
+        found = page(self._table.objects(request.names["bucket"]), listing)
         answer: dict[str, Any] = {"kind": "storage#objects"}
-        if page.items:
-            answer["items"] = [object_resource(item, request.base_url) for item in page.items]
-        if page.prefixes:
-            answer["prefixes"] = page.prefixes
-        if page.token:
-            answer["nextPageToken"] = base64.urlsafe_b64encode(page.token.encode()).decode()
+        if found.items:
+            answer["items"] = [object_resource(item, request.base_url) for item in found.items]
+        if found.prefixes:
+            answer["prefixes"] = found.prefixes
+        if found.token:
+            answer["nextPageToken"] = base64.urlsafe_b64encode(found.token.encode()).decode()
         return json_response(answer)
 
     def _find(self, request: Request) -> LiveObject:

@@ -7,7 +7,7 @@ import base64
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 from function.local.body import Body
 
 METADATA_LIMIT = 8192  # bytes of custom metadata, keys and values together
-LARGEST_PAGE = 1000  # entries of one listing answer
 WRITABLE = frozenset(
     {
         "cacheControl",
@@ -106,27 +105,6 @@ class Bucket:
     name: str
     created: datetime
     objects: dict[str, LiveObject] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One answer of a listing; `token` is empty on the last one."""
-
-    items: Sequence[LiveObject]
-    prefixes: Sequence[str]
-    token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """What a listing asks for. Names compare by their UTF-8 bytes."""
-
-    prefix: str = ""
-    delimiter: str = ""
-    start: str = ""  # inclusive
-    end: str = ""  # exclusive
-    limit: int = LARGEST_PAGE
-    token: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,47 +229,15 @@ class ObjectTable:
             conditions.check(live)
             del self.bucket(bucket).objects[name]
 
-    def page(self, bucket: str, listing: Listing) -> Page:
-        """One page of names in order; names that share a prefix up to the delimiter appear as that prefix, once."""
+    def objects(self, bucket: str) -> dict[str, LiveObject]:
+        """All live objects of a bucket at this moment, by name."""
         with self._lock:
-            objects = dict(self.bucket(bucket).objects)
-        items: list[LiveObject] = []
-        prefixes: list[str] = []
-        last = listing.token
-        for name in sorted(objects, key=str.encode):
-            if _outside(name, listing):
-                continue
-            common = _common_prefix(name, listing)
-            key = common or name
-            if key.encode() <= last.encode():
-                continue
-            if len(items) + len(prefixes) == listing.limit:
-                return Page(items=items, prefixes=prefixes, token=last)
-            if common:
-                prefixes.append(common)
-            else:
-                items.append(objects[name])
-            last = key
-        return Page(items=items, prefixes=prefixes, token="")
+            return dict(self.bucket(bucket).objects)
 
     def _next_generation(self) -> int:
         # Microseconds, like the real service; two writes within one still get different generations.
         self._last_generation = max(self._last_generation + 1, time.time_ns() // 1000)
         return self._last_generation
-
-
-def _outside(name: str, listing: Listing) -> bool:
-    if not name.startswith(listing.prefix) or name.encode() < listing.start.encode():
-        return True
-    return bool(listing.end) and name.encode() >= listing.end.encode()
-
-
-def _common_prefix(name: str, listing: Listing) -> str:
-    """The name up to and with the first delimiter after the listing's prefix; empty where there is none."""
-    if not listing.delimiter:
-        return ""
-    cut = name.find(listing.delimiter, len(listing.prefix))
-    return "" if cut < 0 else name[: cut + len(listing.delimiter)]
 
 
 def check_name(name: str) -> None:

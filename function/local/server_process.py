@@ -1,0 +1,102 @@
+"""The production server as a child process: ready when /startup answers, stopped by SIGTERM."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]  # the repository: the server's working directory
+GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "function/server.py")
+TAIL = 4000  # characters of the log that an error quotes
+
+
+class ServerFailed(Exception):
+    """The server ended or was not ready in time; the message ends with the last lines of its log."""
+
+
+class ServerProcess:
+    """`with ServerProcess(environment, log=path) as server: ... server.url`.
+
+    environment: settings, added to this process's own environment; PORT is chosen here.
+    log: file that takes the server's standard output and error.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], *, log: Path, ready_within_s: float = 120, stop_within_s: float = 12
+    ) -> None:
+        self.log = log
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {**os.environ, **environment, "PORT": str(self.port)}
+        self._ready_within_s, self._stop_within_s = ready_within_s, stop_within_s
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "ServerProcess":
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that takes signals; 0 while there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        """Start and wait for /startup. ServerFailed where that does not come."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            # A session of its own: Ctrl-C reaches this process only, which then stops the server in order.
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                GUNICORN, cwd=ROOT, env=self._environment, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            self._wait_until_ready(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> int | None:
+        """SIGTERM, then SIGKILL for whatever is left; the exit status, None where it never ran."""
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(self._stop_within_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + self._ready_within_s
+        while not self._ready():
+            if (status := process.poll()) is not None:
+                raise ServerFailed(f"the server ended with status {status}:\n{self.log_text()[-TAIL:]}")
+            if time.monotonic() > end:
+                raise ServerFailed(f"not ready within {self._ready_within_s} s:\n{self.log_text()[-TAIL:]}")
+            time.sleep(0.05)
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/startup", timeout=5) as answer:  # noqa: S310 - our own address
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on right now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
