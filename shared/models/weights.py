@@ -1,0 +1,189 @@
+"""Name of a model -> its file, checked against the sha256 that was published. Nothing in a checkpoint is ever executed.
+
+`python -m shared.models.weights NAME --folder DIR` fetches and checks a checkpoint ahead of time.
+"""
+
+import argparse
+import hashlib
+import logging
+import re
+import shutil
+import tempfile
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from shared.errors import WeightsError
+from shared.models.checkpoints import CHECKPOINTS, Checkpoint
+
+StateDict = dict[str, torch.Tensor]
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED
+HUB_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+PREFIXES = ("module.", "_orig_mod.")  # left by data-parallel training and by compilation, in this order
+TIMEOUT = 60.0  # seconds without an answer
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """A checkpoint on disk whose sha256 is known, and is the published one where there is one."""
+
+    id: str  # Hugging Face id, "embedded", or the local path's last part
+    revision: str  # commit; empty for local files
+    path: Path
+    sha256: str
+    checkpoint: Checkpoint | None = None  # what is known about it
+    config: Path | None = None  # config.json beside it
+
+
+def find_weights(
+    name: str, *, revision: str = "", folder: Path | None = None, endpoint: str | None = None
+) -> WeightsFile:
+    """The file of a model: "embedded", a local file or folder, or a Hugging Face id.
+
+    A known id at its known revision (the default) must have the published sha256. Other ids, revisions and local files
+    are allowed; their sha256 is logged. `folder` holds the downloads (default: the Hugging Face cache); `endpoint` is a
+    mirror of the hub. Raises WeightsError.
+    """
+    if name == EMBEDDED:
+        return _local(EMBEDDED_FOLDER, EMBEDDED)
+    if name not in CHECKPOINTS and Path(name).exists():
+        found = _local(Path(name), Path(name).resolve().name)
+        LOG.warning("local weights %s, sha256 %s", found.path, found.sha256)
+        return found
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise WeightsError(f"model {name!r} is neither 'embedded', nor a file or folder, nor a Hugging Face id")
+    return _from_hub(name, revision, folder, endpoint)
+
+
+def _local(place: Path, name: str) -> WeightsFile:
+    path = place if place.is_file() else _only_checkpoint(place)
+    config = path.with_name(CONFIG_FILE)
+    return WeightsFile(
+        id=name, revision="", path=path, sha256=sha256_of(path), config=config if config.is_file() else None
+    )
+
+
+def _only_checkpoint(folder: Path) -> Path:
+    if (folder / HUB_FILE).is_file():
+        return folder / HUB_FILE
+    for pattern in ("*.safetensors", "*.pth"):
+        found = sorted(folder.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise WeightsError(f"{folder} holds several checkpoints: {', '.join(path.name for path in found)}")
+    raise WeightsError(f"{folder} holds no checkpoint ({HUB_FILE}, *.safetensors or *.pth)")
+
+
+def _from_hub(name: str, revision: str, folder: Path | None, endpoint: str | None) -> WeightsFile:
+    known = CHECKPOINTS.get(name)
+    if known is not None and revision not in ("", known.revision):
+        LOG.warning("%s at %s is not the revision %s that is known", name, revision, known.revision)
+        known = None
+    revision = revision or (known.revision if known else "main")
+    path = _download(name, HUB_FILE, revision, folder, endpoint)
+    if known is not None:
+        check_sha256(path, known.sha256)
+        return WeightsFile(id=name, revision=revision, path=path, sha256=known.sha256, checkpoint=known)
+    commit = path.parent.name  # the cache files each download under its commit
+    sha256 = sha256_of(path)
+    LOG.warning("unknown weights %s at %s, sha256 %s", name, commit, sha256)
+    try:
+        config = _download(name, CONFIG_FILE, commit, folder, endpoint)
+    except WeightsError:
+        config = None  # sizes can be read from the tensors as well
+    return WeightsFile(id=name, revision=commit, path=path, sha256=sha256, config=config)
+
+
+def _download(name: str, file: str, revision: str, folder: Path | None, endpoint: str | None) -> Path:
+    try:
+        return Path(hf_hub_download(name, file, revision=revision, cache_dir=folder, endpoint=endpoint))
+    except LocalEntryNotFoundError as error:
+        raise WeightsError(f"{name} at {revision} is not in the cache and the hub cannot be reached") from error
+    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise WeightsError(f"{file} of {name} at {revision}: {error}") from error
+
+
+def open_weights(path: Path) -> StateDict:
+    """Tensors by name, on the CPU, with the prefixes of training wrappers removed.
+
+    Safetensors, or PyTorch's own format through its restricted unpickler. Raises WeightsError.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            loaded: object = safetensors.torch.load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling alone raises six kinds
+        raise WeightsError(f"{path.name} is not a checkpoint that can be opened safely: {error}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise WeightsError(f"{path.name} is not a plain table of tensors")
+    for prefix in PREFIXES:
+        loaded = {str(key).removeprefix(prefix): value for key, value in loaded.items()}
+    return loaded
+
+
+def check_sha256(path: Path, sha256: str) -> None:
+    """Raise WeightsError unless the file's bytes have this sha256."""
+    found = sha256_of(path)
+    if found != sha256:
+        raise WeightsError(f"{path} has sha256 {found}, expected {sha256}: the file was altered or cut short")
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(url: str, sha256: str, folder: Path) -> Path:
+    """The file behind an http(s) URL, from `folder` or downloaded into it; it always has this sha256.
+
+    The file appears whole or not at all. Raises WeightsError.
+    """
+    address = urllib.parse.urlsplit(url)
+    target = folder / Path(urllib.parse.unquote(address.path)).name
+    if address.scheme not in ("http", "https") or target == folder:
+        raise WeightsError(f"{url} is not the http(s) address of a file")
+    if target.is_file() and sha256_of(target) == sha256:
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as room:
+        partial = Path(room) / target.name
+        LOG.info("fetching %s", url)
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, partial.open("wb") as file:  # noqa: S310
+                shutil.copyfileobj(answer, file)
+        except (OSError, HTTPException) as error:
+            raise WeightsError(f"{url}: {error}") from error
+        check_sha256(partial, sha256)
+        partial.replace(target)
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=find_weights.__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--revision", default="")
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    found = find_weights(given.name, revision=given.revision, folder=given.folder)
+    print(f"{found.sha256}  {found.path}")
+
+
+if __name__ == "__main__":
+    main()
