@@ -1,0 +1,278 @@
+"""Cloud Storage and Pub/Sub as this service uses them: the only module that imports the vendor's clients.
+
+Both adapters are made in the worker process, after the server forked: `connect` opens the client. Vendor errors become
+ours at this border, the most specific first; every wait has an end well below the request's budget.
+"""
+
+import base64
+import io
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import google_crc32c
+import requests
+import urllib3
+from google.api_core import exceptions, retry
+from google.api_core.timeout import ConstantTimeout
+from google.auth import exceptions as auth_exceptions
+from google.cloud import pubsub_v1, storage
+from google.cloud.pubsub_v1.publisher.exceptions import MessageTooLargeError
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from shared.errors import (
+    CorruptImage,
+    PreconditionFailed,
+    PublisherUnavailable,
+    StorageUnavailable,
+    UploadMissing,
+    UploadTooLarge,
+)
+from shared.messages import CompletionMessage, serialise
+from shared.records import EncodedImage, StoredObject, Upload
+
+TIMEOUT_S = (5.0, 20.0)  # to connect; between two pieces of an answer
+STORAGE_DEADLINE_S = 45.0  # after which a storage request is not tried again
+PUBLISH_DEADLINE_S = 30.0  # after which a message counts as not taken
+PUBLISH_ATTEMPT_S = 10.0  # one attempt of it
+GZIP_MAGIC = b"\x1f\x8b"
+
+# Everything that the storage client lets out when a request, its transport or its credentials fail.
+STORAGE_ERRORS = (
+    exceptions.GoogleAPIError,
+    auth_exceptions.GoogleAuthError,
+    DataCorruption,
+    InvalidResponse,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+    TimeoutError,
+)
+PUBLISH_RETRIED = (
+    exceptions.Aborted,
+    exceptions.Cancelled,
+    exceptions.DeadlineExceeded,
+    exceptions.InternalServerError,
+    exceptions.ResourceExhausted,
+    exceptions.ServiceUnavailable,
+    exceptions.Unknown,
+)
+PUBLISH_ERRORS = (
+    exceptions.GoogleAPIError,
+    auth_exceptions.GoogleAuthError,
+    MessageTooLargeError,
+    TimeoutError,
+    RuntimeError,  # what the client raises once it is stopped
+)
+
+
+class GcsObjectStore:
+    """Uploads are read from any bucket, at their generation; results are kept in `output_bucket`.
+
+    deadline_s: after which a failing request is not tried again.
+    """
+
+    def __init__(self, client: storage.Client, output_bucket: str, *, deadline_s: float = STORAGE_DEADLINE_S) -> None:
+        self._client = client
+        self._output_bucket = output_bucket
+        self._retry = DEFAULT_RETRY.with_timeout(deadline_s).with_delay(initial=0.2, maximum=5.0, multiplier=2.0)
+
+    @classmethod
+    def connect(
+        cls, output_bucket: str, *, concurrency: int, deadline_s: float = STORAGE_DEADLINE_S
+    ) -> "GcsObjectStore":
+        """Open a client whose connection pool serves `concurrency` threads without opening connections anew."""
+        client = storage.Client()
+        adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
+        for scheme in ("https://", "http://"):
+            client._http.mount(scheme, adapter)
+        return cls(client, output_bucket, deadline_s=deadline_s)
+
+    def close(self) -> None:
+        """Close the connections; the store is of no use afterwards."""
+        self._client.close()
+
+    def read(self, upload: Upload, *, max_bytes: int) -> bytes:
+        """All bytes of exactly this generation, without their transfer encoding, checked against the store's checksum.
+
+        UploadMissing where the generation is gone, UploadTooLarge above max_bytes (never held in memory), CorruptImage
+        where the object claims to be gzip and cannot be unpacked.
+        """
+        blob = self._client.bucket(upload.bucket).blob(upload.name, generation=upload.generation)
+        sink = _Sink(max_bytes, upload.uri)
+        with _storage_errors("storage.objects.get", upload.uri, missing=UploadMissing):
+            # Our own checksum: the client checks none of a download that it had to resume.
+            blob.download_to_file(sink, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=self._retry)
+        data = sink.checked(blob.crc32c)
+        return _unpacked(data, max_bytes, upload.uri) if blob.content_encoding == "gzip" else data
+
+    def look_up(self, upload: Upload) -> Upload:
+        """The same generation with size, content type and metadata filled in. UploadMissing where it is gone."""
+        blob = self._get(upload.bucket, upload.name, upload.generation)
+        if blob is None:
+            raise UploadMissing(f"{upload.uri}#{upload.generation}")
+        return replace(
+            upload, size=blob.size or 0, content_type=blob.content_type or "", metadata=dict(blob.metadata or {})
+        )
+
+    def live_generation(self, bucket: str, name: str) -> int | None:
+        """The generation that lives under this name now; None where there is none."""
+        blob = self._get(bucket, name)
+        return None if blob is None else int(blob.generation)
+
+    def find(self, name: str) -> StoredObject | None:
+        """What the output bucket holds under this name; None where nothing."""
+        blob = self._get(self._output_bucket, name)
+        return None if blob is None else _stored(blob)
+
+    def write(
+        self, name: str, image: EncodedImage, metadata: Mapping[str, str], *, if_generation_match: int
+    ) -> StoredObject:
+        """Store a result over exactly the generation that was seen (0 = none). PreconditionFailed on any other.
+
+        A lost answer is asked for again, and that second request may be the one that fails: PreconditionFailed says
+        only that something else is there now, perhaps this very result.
+        """
+        blob = self._client.bucket(self._output_bucket).blob(name)
+        blob.metadata = dict(metadata)
+        with _storage_errors("storage.objects.create", f"gs://{self._output_bucket}/{name}"):
+            blob.upload_from_string(
+                image.data,
+                content_type=image.content_type,
+                if_generation_match=if_generation_match,
+                checksum="crc32c",
+                timeout=TIMEOUT_S,
+                retry=self._retry,
+            )
+        return _stored(blob)
+
+    def _get(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
+        with _storage_errors("storage.objects.get", f"gs://{bucket}/{name}"):
+            return self._client.bucket(bucket).get_blob(
+                name, generation=generation, timeout=TIMEOUT_S, retry=self._retry
+            )
+
+
+class PubSubPublisher:
+    """Completion messages to one topic, one at a time.
+
+    topic: projects/PROJECT/topics/TOPIC. deadline_s: after which a message counts as not taken.
+    """
+
+    def __init__(
+        self, client: pubsub_v1.PublisherClient, topic: str, *, deadline_s: float = PUBLISH_DEADLINE_S
+    ) -> None:
+        self._client = client
+        self._topic = topic
+        self._deadline_s = deadline_s
+        self._retry = retry.Retry(
+            predicate=retry.if_exception_type(*PUBLISH_RETRIED),
+            initial=0.1,
+            maximum=5.0,
+            multiplier=2.0,
+            timeout=deadline_s,
+        )
+
+    @classmethod
+    def connect(cls, topic: str, *, deadline_s: float = PUBLISH_DEADLINE_S) -> "PubSubPublisher":
+        """Open a client that sends each message at once: a batch would only add its waiting time."""
+        client = pubsub_v1.PublisherClient(batch_settings=pubsub_v1.types.BatchSettings(max_messages=1))
+        return cls(client, topic, deadline_s=deadline_s)
+
+    def close(self) -> None:
+        """Send what is under way and close the channel; the publisher is of no use afterwards."""
+        self._client.stop()
+        self._client.transport.close()
+
+    def publish(self, message: CompletionMessage) -> None:
+        """Return only when the topic has taken the message. PublisherUnavailable otherwise."""
+        data, attributes = serialise(message)
+        attempt = ConstantTimeout(min(PUBLISH_ATTEMPT_S, self._deadline_s))
+        try:
+            future = self._client.publish(self._topic, data, retry=self._retry, timeout=attempt, **attributes)
+            future.result(timeout=self._deadline_s + PUBLISH_ATTEMPT_S)
+        except exceptions.PermissionDenied as error:
+            raise PublisherUnavailable(f"{self._topic}: permission pubsub.topics.publish is missing") from error
+        except PUBLISH_ERRORS as error:
+            raise PublisherUnavailable(f"{self._topic}: {_brief(error)}") from error
+
+
+class _Sink:
+    """Takes a download, never more than `limit` bytes of it."""
+
+    def __init__(self, limit: int, uri: str) -> None:
+        self._limit, self._uri = limit, uri
+        self._data = io.BytesIO()
+        self._checksum = google_crc32c.Checksum()
+
+    def write(self, block: bytes) -> int:
+        if self._data.tell() + len(block) > self._limit:
+            raise UploadTooLarge(f"{self._uri} has more than {self._limit} bytes")
+        self._checksum.update(block)
+        return self._data.write(block)
+
+    def checked(self, expected: str | None) -> bytes:
+        """All bytes. StorageUnavailable where their CRC32C is not the expected one (base64; None = not known)."""
+        if expected is not None and base64.b64encode(self._checksum.digest()).decode() != expected:
+            raise StorageUnavailable(f"{self._uri}: the downloaded bytes do not have the stored checksum {expected}")
+        return self._data.getvalue()  # shares the buffer: no second copy of a large upload
+
+
+@contextmanager
+def _storage_errors(permission: str, uri: str, missing: type[Exception] | None = None) -> Iterator[None]:
+    """Our errors for the vendor's. permission: what the request needs; missing: what 404 means, if anything."""
+    try:
+        yield
+    except exceptions.NotFound as error:
+        raise (missing or StorageUnavailable)(f"{uri}: {_brief(error)}") from error
+    except exceptions.PreconditionFailed as error:
+        raise PreconditionFailed(uri) from error
+    except exceptions.Forbidden as error:
+        named = re.search(r"storage\.[a-z]+\.[a-zA-Z]+", str(error))
+        raise StorageUnavailable(f"{uri}: permission {named[0] if named else permission} is missing") from error
+    except STORAGE_ERRORS as error:
+        raise StorageUnavailable(f"{uri}: {_brief(error)}") from error
+
+
+def _brief(error: BaseException) -> str:
+    """One line about an error: the client puts whole answers into its messages."""
+    if isinstance(error, exceptions.RetryError) and error.cause is not None:
+        error = error.cause
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
+
+
+def _unpacked(data: bytes, max_bytes: int, uri: str) -> bytes:
+    """What an object stored with Content-Encoding gzip holds, at most max_bytes of it."""
+    if not data.startswith(GZIP_MAGIC):
+        return data  # uploaders set the header on plain images too
+    plain = bytearray()
+    while data:
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            plain += unpacker.decompress(data, max_bytes + 1 - len(plain))
+        except zlib.error as error:
+            raise CorruptImage(f"{uri} is stored as gzip and cannot be unpacked: {error}") from error
+        if len(plain) > max_bytes:
+            raise UploadTooLarge(f"{uri} has more than {max_bytes} bytes when unpacked")
+        if not unpacker.eof:
+            raise CorruptImage(f"{uri} is stored as gzip and cut short")
+        data = unpacker.unused_data
+    return bytes(plain)
+
+
+def _stored(blob: storage.Blob) -> StoredObject:
+    return StoredObject(
+        bucket=blob.bucket.name,
+        name=blob.name,
+        generation=int(blob.generation),
+        content_type=blob.content_type or "",
+        size=int(blob.size or 0),
+        crc32c=blob.crc32c or "",
+        created=blob.time_created or datetime.fromtimestamp(0, UTC),
+        metadata=dict(blob.metadata or {}),
+    )
