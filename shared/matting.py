@@ -57,7 +57,8 @@ def _logistic(mask: NDArray[np.float32], threshold: float, slope: float) -> NDAr
 
 def floor(mask: NDArray[np.float32], *, level: float) -> NDArray[np.float32]:
     """(x - level) / (1 - level), never below 0: faint opacity goes, and what stays begins at 0 without a step."""
-    return np.asarray(np.maximum((mask - level) / (1 - level), 0), np.float32)
+    base = np.float32(level)
+    return np.asarray(np.maximum((mask - base) / (np.float32(1) - base), 0), np.float32)
 
 
 def clean_up(opacity: NDArray[np.float32], mask: NDArray[np.float32], *, kernel: int) -> NDArray[np.float32]:
