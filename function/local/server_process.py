@@ -58,7 +58,7 @@ class ServerProcess:
                 GUNICORN, cwd=ROOT, env=self._environment, stdout=output, stderr=output, start_new_session=True
             )
         try:
-            self._wait_until_ready(self._process)
+            self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
@@ -75,14 +75,18 @@ class ServerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
         return self._process.wait()
 
+    def check(self) -> None:
+        """ServerFailed where the server ended by itself."""
+        if self._process is not None and (status := self._process.poll()) is not None:
+            raise ServerFailed(f"the server ended with status {status}:\n{self.log_text()[-TAIL:]}")
+
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_ready(self) -> None:
         end = time.monotonic() + self._ready_within_s
         while not self._ready():
-            if (status := process.poll()) is not None:
-                raise ServerFailed(f"the server ended with status {status}:\n{self.log_text()[-TAIL:]}")
+            self.check()
             if time.monotonic() > end:
                 raise ServerFailed(f"not ready within {self._ready_within_s} s:\n{self.log_text()[-TAIL:]}")
             time.sleep(0.05)
