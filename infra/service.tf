@@ -1,0 +1,144 @@
+# The service: one container with one GPU per instance, reachable by Eventarc and Pub/Sub only.
+
+locals {
+  # The defaults of function/settings.py, spelled out to be read, and overridden by var.settings, in one place
+  # (tests/test_infra.py compares both). What they mean and which values they take is in the README.
+  setting_defaults = {
+    UPLOAD_PREFIX = ""
+    OUTPUT_PREFIX = ""
+    LOG_LEVEL     = "info"
+
+    # how much at once, how long
+    MAX_UPLOAD_BYTES  = "104857600"
+    MAX_PIXELS        = "50000000"
+    MAX_BATCH         = "4"
+    MAX_BATCH_WAIT_MS = "10"
+    MAX_QUEUE         = "16"
+    REQUEST_BUDGET_S  = "300"
+
+    # the network
+    DTYPE         = "auto"
+    BIREFNET_SIZE = ""
+    PATCH_ORDER   = "auto"
+
+    # the cutout; each upload may choose for itself
+    MASK_PRESET       = "auto"
+    MASK_THRESHOLD    = "0.6"
+    MASK_CONTRAST     = "4.0"
+    MASK_KERNEL       = "5"
+    MASK_HARD_FLOOR   = "0.25"
+    ALPHA_MATTING     = "guided"
+    REFINE_FOREGROUND = "true"
+    DENOISE           = "off"
+    ESRGAN_STAGE      = "off"
+    ESRGAN_SCALE      = "2"
+    ESRGAN_MAX_SIDE   = "3000"
+    OUTPUT_FORMAT     = "png"
+    CHANNELS          = "rgba"
+    BG_COLOR          = ""
+    CROP              = "false"
+    CROP_MARGIN       = "0px 0px 0px 0px"
+    SIZE              = "0x0"
+    SCALE             = "0.0"
+    POSITION          = "original"
+  }
+
+  # What the cloud decides. Which weights run is the image's own affair (Dockerfile): rolling back the image rolls them back.
+  fixed_settings = {
+    GOOGLE_CLOUD_PROJECT = var.project
+    UPLOAD_BUCKETS       = google_storage_bucket.images["upload"].name
+    OUTPUT_BUCKET        = google_storage_bucket.images["output"].name
+    COMPLETION_TOPIC     = google_pubsub_topic.completion.id
+    CONCURRENCY          = tostring(var.concurrency)
+    DEVICE               = "cuda"
+    REQUIRE_GPU          = "true" # rather no instance than one that computes on the CPU for minutes
+  }
+
+  environment = merge(local.setting_defaults, var.settings, local.fixed_settings)
+}
+
+resource "google_cloud_run_v2_service" "cutdrop" {
+  name                = var.name
+  location            = var.region
+  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # Eventarc and Pub/Sub of this project count as internal
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+
+  template {
+    service_account                  = google_service_account.account["runtime"].email
+    timeout                          = "${var.request_timeout_s}s"
+    max_instance_request_concurrency = var.concurrency
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
+    encryption_key                   = local.kms_key
+    gpu_zonal_redundancy_disabled    = true # redundancy has a smaller quota and a higher price; retries bridge a lost zone
+
+    node_selector {
+      accelerator = var.gpu
+    }
+
+    scaling {
+      min_instance_count = var.min_instances
+      max_instance_count = var.max_instances
+    }
+
+    containers {
+      image = local.image
+
+      ports {
+        container_port = 8080
+      }
+
+      resources {
+        limits = {
+          cpu              = tostring(var.cpu)
+          memory           = "${var.memory_gib}Gi"
+          "nvidia.com/gpu" = "1"
+        }
+        cpu_idle          = false # a GPU is billed by instance, so its CPUs stay on between requests
+        startup_cpu_boost = true
+      }
+
+      # HTTP, not TCP: the port is open before the weights are on the GPU. 24 x 10 s is all that Cloud Run grants.
+      # No liveness probe: with every thread at work it would go unanswered and kill a healthy instance.
+      startup_probe {
+        period_seconds    = 10
+        failure_threshold = 24
+        timeout_seconds   = 5
+        http_get {
+          path = "/startup"
+          port = 8080
+        }
+      }
+
+      dynamic "env" {
+        for_each = local.environment
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+    }
+  }
+
+  traffic {
+    type     = var.pinned_revision == "" ? "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" : "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+    revision = var.pinned_revision == "" ? null : var.pinned_revision
+    percent  = 100
+  }
+
+  lifecycle {
+    precondition {
+      condition     = tonumber(local.environment.REQUEST_BUDGET_S) < var.request_timeout_s
+      error_message = "REQUEST_BUDGET_S must be below request_timeout_s: the server gives work back before Cloud Run cuts it off."
+    }
+  }
+
+  # The first instance must find its rights in place.
+  depends_on = [
+    google_project_service.api,
+    google_kms_crypto_key_iam_member.agent,
+    google_pubsub_topic_iam_member.announces,
+    google_storage_bucket_iam_member.reads_uploads,
+    google_storage_bucket_iam_member.writes_results,
+  ]
+}
