@@ -1,11 +1,40 @@
-"""The story of one upload: policy, idempotency, timings. Knows neither cloud nor network, only its ports."""
+"""The story of one upload: policy, idempotency, timings. Knows neither cloud nor network, only its ports.
 
-from collections.abc import Mapping
+Duplicates, late and reordered events, crashes and outages change nothing, by three rules: a result says which upload,
+generation and options it was made from (its key); it is only ever written over what was seen; and a message is rebuilt
+from the stored result alone.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.messages import CompletionMessage
+from function.attempt import Attempt
+from function.plan import Plan, plan_for
+from function.settings import Settings
+from shared import codec
+from shared.errors import (
+    Busy,
+    GaveUp,
+    OutputNameTaken,
+    PreconditionFailed,
+    RejectedUpload,
+    ShuttingDown,
+    SourceGone,
+    StorageUnavailable,
+    Superseded,
+    UploadMissing,
+    UploadTooLarge,
+)
+from shared.events import needs_look_up
+from shared.messages import CompletionMessage, completed, failed
 from shared.options import CutOptions
 from shared.records import Cutout, EncodedImage, ModelInfo, SourceImage, StoredObject, Upload
+from shared.report import KEY, SOURCE, SOURCE_GENERATION, Facts, Report, result_metadata
+
+WRITE_ATTEMPTS = 4  # each lost one means that another delivery stored something meanwhile
 
 
 class ObjectStore(Protocol):
@@ -46,3 +75,228 @@ class Cutter(Protocol):
         """Hash over every checkpoint that these options run."""
 
     def __call__(self, image: SourceImage, options: CutOptions) -> Cutout: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one delivery of an event came to, for the log."""
+
+    status: str  # "completed" | "failed" | "ignored"
+    code: str = ""  # of a failure
+    reason: str = ""  # of a failure, or why the event was ignored
+    key: str = ""
+    message: CompletionMessage | None = None  # as published; None where ignored
+    repeated: bool = False  # the result was there already
+    timings_ms: Mapping[str, float] = field(default_factory=dict)  # of this delivery, per room and in all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What lives under a result's name, seen from one upload."""
+
+    generation: int = 0  # 0 = nothing
+    result: StoredObject | None = None  # set where it is this upload's own result, by an earlier delivery
+
+
+class Handler:
+    """Takes uploads, one call each, from any number of threads."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        publisher: Publisher,
+        cutter: Cutter,
+        settings: Settings,
+        now: Callable[[], float] = time.time,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """now: Unix seconds. stopping: whether work under way has to end before its next room."""
+        self._store = store
+        self._publisher = publisher
+        self._cutter = cutter
+        self._settings = settings
+        self._now = now
+        self._stopping = stopping
+
+    def handle(self, upload: Upload) -> Outcome:
+        """Bring one upload to its outcome and announce it.
+
+        RetryLater where the same event may succeed later. Any other exception is a fault of ours: it is not caught
+        here, so that the event is delivered again and dead-lettered in the end.
+        """
+        return self._settle(upload, self._cut_out)
+
+    def give_up(self, upload: Upload) -> Outcome:
+        """Announce the outcome of an upload that was delivered as often as its subscription allows.
+
+        That is its result, where one was stored after all, or the reason that can still be found, or `gave_up`.
+        """
+        return self._settle(upload, self._nothing_helped)
+
+    def _settle(self, upload: Upload, finish: Callable[[Plan, Place, Attempt], StoredObject]) -> Outcome:
+        if unwanted := self._unwanted(upload):
+            return Outcome(status="ignored", reason=unwanted)
+        attempt = Attempt(upload=upload, now=self._now)
+        try:
+            attempt.upload = self._described(upload)
+            if any(name.lower() == KEY for name in attempt.upload.metadata):
+                return Outcome(status="ignored", reason="it is a result of this service")
+            message = completed(self._result(attempt, finish))
+        except RejectedUpload as error:
+            message = self._failure(attempt, error)
+        self._publisher.publish(message)
+        return self._outcome(attempt, message)
+
+    def _result(self, attempt: Attempt, finish: Callable[[Plan, Place, Attempt], StoredObject]) -> StoredObject:
+        plan = attempt.plan = plan_for(attempt.upload, self._settings, self._cutter.weights_sha256)
+        place = self._inspect(plan)
+        attempt.repeated = place.result is not None
+        return place.result or finish(plan, place, attempt)
+
+    def _unwanted(self, upload: Upload) -> str:
+        """Why this object is none of our uploads; empty where it is one."""
+        buckets = self._settings.upload_buckets
+        if buckets and upload.bucket not in buckets:
+            return "its bucket is not in UPLOAD_BUCKETS"
+        if not buckets and upload.bucket == self._settings.output_bucket:
+            return "it lies in the output bucket"
+        if not upload.name.startswith(self._settings.upload_prefix):
+            return "its name does not begin with UPLOAD_PREFIX"
+        return "it is a folder's marker" if upload.name.endswith("/") else ""
+
+    def _described(self, upload: Upload) -> Upload:
+        """The upload with its size and metadata, asked for where the event did not carry them."""
+        if not needs_look_up(upload):
+            return upload
+        try:
+            return self._store.look_up(upload)
+        except UploadMissing as error:
+            raise self._why_missing(upload) from error
+
+    def _inspect(self, plan: Plan) -> Place:
+        """Look at the result's name and decide: ours already, ours to write, or a reason to reject."""
+        found = self._store.find(plan.name)
+        if found is None:
+            return Place()
+        if found.metadata.get(KEY) == plan.key:
+            return Place(generation=found.generation, result=found)
+        if found.metadata.get(SOURCE) != plan.upload.uri:
+            raise OutputNameTaken(f"{found.uri} is not a result of this upload; nothing was overwritten")
+        if _made_from(found) > plan.upload.generation:
+            raise Superseded("a newer generation of this upload has its result already")
+        return Place(generation=found.generation)
+
+    def _cut_out(self, plan: Plan, place: Place, attempt: Attempt) -> StoredObject:
+        image = self._decoded(plan.upload, attempt)
+        cutout = self._cut(image, plan.options, attempt)
+        with self._enter("encode", attempt):
+            encoded = codec.encode(cutout, plan.options)
+        metadata = result_metadata(plan.upload, plan.key, self._report(cutout, encoded, attempt))
+        with self._enter("upload", attempt):
+            return self._write(plan, place, encoded, metadata)
+
+    def _decoded(self, upload: Upload, attempt: Attempt) -> SourceImage:
+        with self._enter("download", attempt):
+            data = self._read(upload)
+        with self._enter("decode", attempt):
+            image = codec.decode(data, max_pixels=self._settings.max_pixels)
+        attempt.decoded = Facts(
+            content_type=image.content_type, bytes=len(data), width=image.width, height=image.height
+        )
+        return image
+
+    def _read(self, upload: Upload) -> bytes:
+        self._refuse_too_large(upload)
+        try:
+            return self._store.read(upload, max_bytes=self._settings.max_upload_bytes)
+        except UploadMissing as error:
+            raise self._why_missing(upload) from error
+
+    def _refuse_too_large(self, upload: Upload) -> None:
+        if upload.size > self._settings.max_upload_bytes:
+            raise UploadTooLarge(f"{upload.size} bytes; at most {self._settings.max_upload_bytes} are taken")
+
+    def _why_missing(self, upload: Upload) -> Exception:
+        live = self._store.live_generation(upload.bucket, upload.name)
+        if live == upload.generation:
+            return StorageUnavailable(f"{upload.uri}#{upload.generation} lives and cannot be read")
+        if live is not None and live > upload.generation:
+            return Superseded("a newer generation of this upload exists; that one gets the cutout")
+        return SourceGone("the upload was deleted before it could be read")
+
+    def _cut(self, image: SourceImage, options: CutOptions, attempt: Attempt) -> Cutout:
+        """The network's turn. An upload that comes to it too late gives its place to others.
+
+        Afterwards the budget counts no more: a cutout that exists is stored, so that the next delivery finds it.
+        """
+        self._go_on()
+        if self._now() - attempt.started > self._settings.request_budget_s:
+            raise Busy(f"the network was not reached within {self._settings.request_budget_s} s")
+        cutout = self._cutter(image, options)
+        attempt.timings_ms |= {room: round(spent, 1) for room, spent in cutout.timings_ms.items()}
+        return cutout
+
+    def _report(self, cutout: Cutout, encoded: EncodedImage, attempt: Attempt) -> Report:
+        return Report(
+            source=attempt.decoded or Facts(),
+            output=Facts(content_type=encoded.content_type, width=encoded.width, height=encoded.height),
+            subject=cutout.subject,
+            model=self._cutter.model,
+            options=attempt.options,
+            notes=cutout.notes,
+            timings_ms=dict(attempt.timings_ms),
+            started_ms=int(attempt.started * 1000),
+            encoded_ms=int(self._now() * 1000),
+        )
+
+    def _write(self, plan: Plan, place: Place, encoded: EncodedImage, metadata: Mapping[str, str]) -> StoredObject:
+        """Store the result over what was seen. Where that has changed, look again and decide again.
+
+        A 412 may also be our own success whose answer was lost: then the key says so.
+        """
+        for _ in range(WRITE_ATTEMPTS):
+            try:
+                return self._store.write(plan.name, encoded, metadata, if_generation_match=place.generation)
+            except PreconditionFailed:
+                place = self._inspect(plan)
+            if place.result:
+                return place.result
+        raise StorageUnavailable(f"{plan.name} changed {WRITE_ATTEMPTS} times while its result was stored")
+
+    def _nothing_helped(self, plan: Plan, place: Place, attempt: Attempt) -> StoredObject:
+        upload = plan.upload
+        self._refuse_too_large(upload)
+        if self._store.live_generation(upload.bucket, upload.name) != upload.generation:
+            raise self._why_missing(upload)
+        raise GaveUp("it was delivered as often as the subscription allows, without success")
+
+    def _failure(self, attempt: Attempt, error: RejectedUpload) -> CompletionMessage:
+        model, options = self._cutter.model, attempt.options
+        return failed(attempt.upload, attempt.key, error, decoded=attempt.decoded, model=model, options=options)
+
+    def _outcome(self, attempt: Attempt, message: CompletionMessage) -> Outcome:
+        return Outcome(
+            status=message.status,
+            code=message.code,
+            reason=message.reason,
+            key=message.key,
+            message=message,
+            repeated=attempt.repeated,
+            timings_ms=attempt.timings_ms | {"total": attempt.spent_ms()},
+        )
+
+    def _enter(self, room: str, attempt: Attempt) -> AbstractContextManager[None]:
+        """The door of a room, with a clock; shut when the instance is stopping."""
+        self._go_on()
+        return attempt.room(room)
+
+    def _go_on(self) -> None:
+        if self._stopping():
+            raise ShuttingDown("this instance is stopping; the event goes to another one")
+
+
+def _made_from(result: StoredObject) -> int:
+    """The upload's generation that a result was made from; 0 where its metadata does not say."""
+    text = result.metadata.get(SOURCE_GENERATION, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0

@@ -78,6 +78,12 @@ def _bucket(text: str) -> str:
     return text
 
 
+def _prefix(text: str) -> str:
+    if len(text.encode()) > 256:
+        raise ValueError("is longer than 256 bytes")
+    return text
+
+
 def _topic(text: str) -> str:
     if not (TOPIC.fullmatch(text) or TOPIC_ID.fullmatch(text)):
         raise ValueError("is not projects/PROJECT/topics/TOPIC nor a topic's name")
@@ -101,7 +107,7 @@ class Settings:
         _names, "buckets whose uploads are processed, comma-separated; empty = any but OUTPUT_BUCKET", default=()
     )
     upload_prefix: str = _knob(_text, "only names that begin with this are processed", default="")
-    output_prefix: str = _knob(_text, "put in front of every result's name", default="")
+    output_prefix: str = _knob(_prefix, "put in front of every result's name", default="")
     model: str = _knob(_text, "embedded (demo) | a Hugging Face id | a folder", default="ZhengPeng7/BiRefNet-portrait")
     model_revision: str = _knob(
         _text,

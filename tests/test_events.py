@@ -129,7 +129,7 @@ def test_a_field_of_the_wrong_type_is_named(change, sentence):
 
 @pytest.mark.parametrize("data", [b"{broken", b"\xff\xfe", "", b"[]", b"null", None, 5, b"[" * 100_000])
 def test_data_that_is_no_json_object_is_unreadable(data):
-    with pytest.raises(UnreadableEvent, match="is not (a )?JSON"):
+    with pytest.raises(UnreadableEvent, match=r"is not (a )?JSON"):
         parse_event({"type": FINALIZED}, data)
 
 

@@ -1,0 +1,47 @@
+"""What one delivery of an event has found out and spent so far."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from function.plan import Plan, unplanned_key
+from shared.records import EMPTY, Upload
+from shared.report import Facts
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """Grows from room to room, lives in one thread, holds no pixels."""
+
+    upload: Upload
+    now: Callable[[], float]  # Unix seconds
+    started: float = field(init=False)
+    plan: Plan | None = None  # None until the options are known to be valid
+    decoded: Facts | None = None
+    repeated: bool = False  # the result was there already
+    timings_ms: dict[str, float] = field(default_factory=dict)  # per room
+
+    def __post_init__(self) -> None:
+        self.started = self.now()
+
+    @property
+    def key(self) -> str:
+        return self.plan.key if self.plan else unplanned_key(self.upload)
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Effective options, {name: text}; empty until they are known."""
+        return self.plan.options.as_texts() if self.plan else EMPTY
+
+    @contextmanager
+    def room(self, name: str) -> Iterator[None]:
+        """Time what happens inside, also when it fails."""
+        entered = self.now()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = self.spent_ms(entered)
+
+    def spent_ms(self, since: float | None = None) -> float:
+        """Milliseconds since a moment, or since the start; never negative, although a wall clock may be set back."""
+        return max(0.0, round((self.now() - (self.started if since is None else since)) * 1000, 1))

@@ -1,0 +1,68 @@
+"""What decides one upload's result before a byte of it is read: its options, its key, its name."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from function.settings import Settings
+from shared import codec
+from shared.options import CutOptions
+from shared.records import Upload
+from shared.report import RESERVED
+
+OPTION_PREFIX = "cutdrop-"  # of custom metadata: cutdrop-mask-threshold, cutdrop-format ...
+LONGEST_NAME = 1024  # bytes of UTF-8 in an object's name, Cloud Storage's rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One upload with all that decides its result."""
+
+    upload: Upload
+    options: CutOptions
+    key: str  # equal keys, equal pixels
+    name: str  # of the result in the output bucket
+
+
+def plan_for(upload: Upload, settings: Settings, weights_sha256: Callable[[CutOptions], str]) -> Plan:
+    """InvalidOptions where the upload's metadata asks for what does not exist."""
+    asked = {
+        name[len(OPTION_PREFIX) :]: text
+        for name, text in upload.metadata.items()
+        if name.lower().startswith(OPTION_PREFIX) and name.lower() not in RESERVED
+    }
+    options = CutOptions.from_texts(asked, base=settings.options)
+    deciding = {
+        "options": options.as_texts(),
+        "weights": weights_sha256(options),
+        "settings": settings.pixel_settings(),
+    }
+    name = result_name(upload.name, prefix=settings.output_prefix, suffix=codec.suffix(options))
+    return Plan(upload=upload, options=options, key=_key(upload, deciding), name=name)
+
+
+def unplanned_key(upload: Upload) -> str:
+    """The key of an upload that is rejected before its options are known: over what was asked for, word by word."""
+    return _key(upload, {"asked": dict(upload.metadata)})
+
+
+def result_name(upload_name: str, *, prefix: str, suffix: str) -> str:
+    """`shoes/12.jpg` -> prefix + `shoes/12` + suffix.
+
+    A name without suffix, or with nothing before it (`.jpg`), keeps all of itself. One that would become longer than
+    Cloud Storage allows is cut and gets a hash of the whole, so that two such uploads never meet.
+    """
+    folder, slash, base = upload_name.rpartition("/")
+    stem, _, _ = base.rpartition(".")
+    whole = prefix + folder + slash + (stem if stem.strip(".") else base)
+    if len(whole.encode()) + len(suffix.encode()) <= LONGEST_NAME:
+        return whole + suffix
+    mark = "~" + hashlib.sha256(upload_name.encode()).hexdigest()[:16]
+    kept = whole.encode()[: LONGEST_NAME - len(mark) - len(suffix.encode())].decode(errors="ignore")
+    return kept + mark + suffix
+
+
+def _key(upload: Upload, deciding: Mapping[str, object]) -> str:
+    facts = {"source": upload.uri, "generation": str(upload.generation), **deciding}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
