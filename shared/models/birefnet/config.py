@@ -1,10 +1,8 @@
 """Every size of the network. The defaults of a backbone's name are the published architecture."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
-
-Backbone = Literal["swin_v1_l", "swin_v1_t", "pvt_v2_b0"]
 
 STRIDE = 32  # height and width of the network's input are multiples of this
 STAGES = 4
@@ -75,3 +73,8 @@ class BiRefNetConfig(PreTrainedConfig):
         if self.embed_dims is not None:
             return tuple(self.embed_dims)
         return tuple((self.embed_dim or 0) * 2**stage for stage in range(STAGES))
+
+
+def published_sizes(backbone: str) -> dict[str, Any]:
+    """The backbone's sizes by the names of the configuration's fields."""
+    return dict(_SIZES[backbone])

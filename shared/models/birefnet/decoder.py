@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shared.models.birefnet.deformable import modulated_deform_conv
+from shared.models.birefnet.tiles import TILE_GRIDS, stack_tiles
 
-TILE_GRIDS = {5: 32, 4: 16, 3: 8, 2: 4}  # tiles on a side of the image, for each image block
 IMAGE_SHARE = 8  # an image block adds one channel for this many of the features
 
 
@@ -178,10 +178,3 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
-
-
-def stack_tiles(image: Tensor, grid: int) -> Tensor:
-    """(B, 3, H, W) -> (B, 3 * grid^2, H / grid, W / grid): contiguous tiles as channels, colour slowest."""
-    batch, colours, height, width = image.shape
-    tiles = image.reshape(batch, colours, grid, height // grid, grid, width // grid)
-    return tiles.transpose(3, 4).reshape(batch, colours * grid * grid, height // grid, width // grid)

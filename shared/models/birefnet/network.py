@@ -4,7 +4,7 @@ Zheng et al. 2024, "Bilateral Reference for High-Resolution Dichotomous Image Se
 """
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from shared.models.birefnet.config import STRIDE, BiRefNetConfig
 from shared.models.birefnet.decoder import Decoder, DecoderBlock, DecoderOutput, ZeroConv2d, resize
 from shared.models.birefnet.pvt import PyramidVisionTransformer
 from shared.models.birefnet.swin import SwinTransformer, WindowAttention, relative_position_index
+from shared.models.birefnet.tiles import TILE_GRIDS, from_legacy, settle_patch_order
 
 
 class BiRefNet(PreTrainedModel):
@@ -62,6 +63,24 @@ class BiRefNet(PreTrainedModel):
         coarse = features[3].shape[-2:]
         context = torch.cat([resize(feature, coarse) for feature in features], 1)
         return [*features[:3], self.squeeze_module(context)]
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; the weights are brought into the current tile order, in which the network runs."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        network = loaded[0] if isinstance(loaded, tuple) else loaded
+        network._adopt_current_tile_order()
+        return loaded
+
+    @torch.no_grad()
+    def _adopt_current_tile_order(self) -> None:
+        convs = [self.get_submodule(f"decoder.ipt_blk{block}.conv1") for block in TILE_GRIDS]
+        telling = cast("Tensor", convs[0].weight)
+        if settle_patch_order(self.config.patch_order, telling, None) == "legacy":
+            for conv in convs:
+                weight = cast("Tensor", conv.weight)
+                weight.copy_(from_legacy(weight))
+        self.config.patch_order = "current"
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
