@@ -6,6 +6,7 @@ ours at this border, the most specific first; every wait has an end well below t
 
 import base64
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -86,6 +87,8 @@ class GcsObjectStore:
         cls, output_bucket: str, *, concurrency: int, deadline_s: float = STORAGE_DEADLINE_S
     ) -> "GcsObjectStore":
         """Open a client whose connection pool serves `concurrency` threads without opening connections anew."""
+        # Else the client asks for each bucket's metadata in the background: a permission that we do not have.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         client = storage.Client()
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
         for scheme in ("https://", "http://"):

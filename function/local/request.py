@@ -33,7 +33,7 @@ _ROUTES = [  # method, path, operation
     ("DELETE", f"/upload/storage/v1{_BUCKET}/o", "cancel"),
 ]
 _COMPILED = [(method, re.compile(path), operation) for method, path, operation in _ROUTES]
-_REFUSED = frozenset({"matchGlob", "versions", "softDeleted", "filter", "kmsKeyName", "predefinedAcl"})
+_REFUSED = frozenset({"matchGlob", "softDeleted", "filter", "kmsKeyName", "predefinedAcl"})
 
 
 @dataclass(kw_only=True)

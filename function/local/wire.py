@@ -99,6 +99,9 @@ def media_response(item: LiveObject, headers: Mapping[str, str]) -> Response:
         "X-Goog-Stored-Content-Encoding": encoding or "identity",
         "X-Goog-Stored-Content-Length": str(item.body.size),
     }
+    for key in ("cacheControl", "contentDisposition", "contentLanguage"):
+        if key in item.fields:
+            common[re.sub(r"([A-Z])", r"-\1", key).title()] = str(item.fields[key])
     if encoding == "gzip" and "gzip" not in headers.get("accept-encoding", ""):
         plain = gzip.decompress(item.body.data())
         return Response(headers={**common, "Warning": "214 UploadServer gunzipped"}, length=len(plain), blocks=(plain,))
