@@ -10,11 +10,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Protocol, TextIO
 
 OURS = ("cutdrop", "function", "shared")  # loggers that follow LOG_LEVEL; libraries speak from WARNING upwards
 
 _trace: ContextVar[Mapping[str, object]] = ContextVar("trace", default={})  # noqa: B039 - never mutated
+
+
+class Headers(Protocol):
+    """A request's headers."""
+
+    def get(self, name: str, default: str, /) -> str: ...
 
 
 class JsonFormatter(logging.Formatter):
@@ -45,7 +51,7 @@ def configure(level: str, stream: TextIO = sys.stdout) -> None:
 
 
 @contextmanager
-def traced(headers: Mapping[str, str], project: str) -> Iterator[None]:
+def traced(headers: Headers, project: str) -> Iterator[None]:
     """Join every line of a `with` block to the request's trace."""
     token = _trace.set(trace_fields(headers, project))
     try:
@@ -54,7 +60,7 @@ def traced(headers: Mapping[str, str], project: str) -> Iterator[None]:
         _trace.reset(token)
 
 
-def trace_fields(headers: Mapping[str, str], project: str) -> dict[str, object]:
+def trace_fields(headers: Headers, project: str) -> dict[str, object]:
     """Cloud Logging's trace fields from `traceparent` (W3C) or `X-Cloud-Trace-Context`; empty without either.
 
     headers: looked up by these names as written; pass a mapping that ignores case.

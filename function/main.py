@@ -1,0 +1,217 @@
+"""The CloudEvent entry point, and the only place where all parts meet.
+
+functions-framework loads this file inside the worker process; `server.py` starts it. Nothing here runs at import.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+
+import numpy as np
+from cloudevents.exceptions import GenericException
+from cloudevents.http import CloudEvent, from_http
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable, TooManyRequests
+
+from function import logs
+from function.admission import Admission
+from function.cloud import GcsObjectStore, PubSubPublisher
+from function.handler import Handler, Outcome
+from function.settings import Settings
+from shared.cutter import Cutter, Upscaler
+from shared.errors import InvalidOptions, NoSubject, RetryLater, SettingsError, UnreadableEvent
+from shared.events import parse_event, parse_push_envelope
+from shared.models import birefnet, realesrgan
+from shared.options import EsrganStage
+from shared.records import ModelInfo, SourceImage, Upload
+
+RETRY_AFTER_S = 10  # the shortest time after which Pub/Sub delivers again
+DEMO = "embedded demo model, trained on rendered scenes: set MODEL for real work"
+
+LOG = logging.getLogger("cutdrop")
+
+
+@cache
+def settings() -> Settings:
+    return Settings.from_env(os.environ)
+
+
+@cache
+def admission() -> Admission:
+    return Admission(settings().concurrency)
+
+
+@cache
+def cutter() -> Cutter:
+    chosen = settings()
+    if chosen.require_gpu:
+        if chosen.device == "cpu":
+            raise SettingsError("REQUIRE_GPU=true and DEVICE=cpu contradict each other")
+        birefnet.require_gpu()
+    segmenter = birefnet.load(
+        chosen.model,
+        revision=chosen.model_revision,
+        folder=Path(chosen.model_folder) if chosen.model_folder else None,
+        device="cuda" if chosen.require_gpu else chosen.device,
+        dtype=chosen.dtype,
+        size=chosen.birefnet_size,
+        patch_order=chosen.patch_order,
+    )
+    return Cutter(
+        segmenter,
+        upscaler=_upscaler(chosen, segmenter.info),
+        esrgan_max_side=chosen.esrgan_max_side,
+        max_batch=chosen.max_batch,
+        max_wait_ms=chosen.max_batch_wait_ms,
+        max_queue=chosen.max_queue,
+    )
+
+
+def _upscaler(chosen: Settings, beside: ModelInfo) -> Upscaler | None:
+    if chosen.options.esrgan_stage is EsrganStage.OFF:
+        return None
+    folder = Path(chosen.model_folder or Path.home() / ".cache" / "cutdrop")
+    return realesrgan.load(chosen.esrgan_model, folder=folder, device=beside.device, dtype=beside.dtype)
+
+
+@cache
+def handler() -> Handler:
+    chosen = settings()
+    return Handler(
+        store=GcsObjectStore.connect(chosen.output_bucket, concurrency=chosen.concurrency),
+        publisher=PubSubPublisher.connect(chosen.completion_topic),
+        cutter=cutter(),
+        settings=chosen,
+        stopping=admission().stopping,
+    )
+
+
+def start() -> None:
+    """Build everything, and pass one image through it. Raises SettingsError, WeightsError, GpuUnavailable."""
+    began = time.monotonic()
+    logs.configure(settings().log_level)
+    handler()
+    _warm_up(cutter())
+    threading.Thread(target=_end_waiting, name="drain", daemon=True).start()
+    model = cutter().model
+    if model.id == "embedded":
+        LOG.warning(DEMO)
+    LOG.info(
+        "ready with %s on %s, %s",
+        model.id,
+        model.device,
+        model.dtype,
+        extra={"fields": {"model": model.id, "sha256": model.sha256, "seconds": round(time.monotonic() - began, 1)}},
+    )
+
+
+def stop() -> None:
+    """Take nothing new. Safe in a signal handler."""
+    admission().close()
+
+
+def _warm_up(cut: Cutter) -> None:
+    columns = np.arange(256) % 64 < 32
+    board = np.where(columns[:, None] ^ columns[None, :], 255, 0).astype(np.uint8)
+    try:
+        cut(SourceImage(rgb=np.dstack([board] * 3)), settings().options)
+    except NoSubject:
+        return  # it went through the network all the same
+    except InvalidOptions as error:
+        raise SettingsError(str(error)) from error
+
+
+def _end_waiting() -> None:
+    """When the time after SIGTERM is over: answer those that still wait for the network, before they are killed."""
+    while not admission().stopping():
+        time.sleep(0.2)
+    cutter().stop()
+
+
+def mount(app: Flask) -> None:
+    """The routes beside the framework's own: is it ready, pushes, dead letters."""
+    app.add_url_rule("/startup", "startup", lambda: "ready\n", methods=["GET"])
+    app.add_url_rule("/dead-letter", "dead_letter", on_dead_letter, methods=["POST"])
+    app.before_request(on_push)
+
+
+def on_upload(event: CloudEvent) -> None:
+    """A CloudEvent: Eventarc's own, or a storage notification that Eventarc wrapped."""
+    _take(lambda: parse_event(event.get_attributes(), event.data), lambda upload: handler().handle(upload))
+
+
+def on_push() -> str | None:
+    """A POST that is no CloudEvent: a push of the bucket's notification, or nothing that we know.
+
+    The framework would answer 4xx to some of them, which Pub/Sub takes for "deliver it again".
+    """
+    if request.method != "POST" or request.path == "/dead-letter":
+        return None
+    try:
+        from_http(dict(request.headers), request.get_data())
+    except (GenericException, ValueError):
+        return _take(_pushed, lambda upload: handler().handle(upload))
+    return None
+
+
+def on_dead_letter() -> str:
+    """A push from the dead-letter topic: an event that was delivered as often as its subscription allows."""
+    return _take(_pushed, lambda upload: handler().give_up(upload))
+
+
+def _pushed() -> Upload:
+    return parse_push_envelope(request.get_json(force=True, silent=True))
+
+
+def _take(read: Callable[[], Upload], act: Callable[[Upload], Outcome]) -> str:
+    """Bring one delivery to its answer, and say so in one line of the log.
+
+    Every answer but 2xx is delivered again: only what may succeed later gets one.
+    """
+    with logs.traced(request.headers, os.environ.get("GOOGLE_CLOUD_PROJECT", "")):
+        try:
+            upload = read()
+        except UnreadableEvent as error:
+            LOG.error("acknowledged and dropped: %s", error, extra={"fields": {"code": "unreadable_event"}})
+            return "OK"
+        about = {"source": upload.uri, "generation": str(upload.generation), "event": upload.event_id}
+        try:
+            with admission().place():
+                outcome = act(upload)
+        except RetryLater as error:
+            fields = about | {"status": "retry", "code": error.code}
+            LOG.warning("%s: %s: %s", error.code, upload.uri, error, extra={"fields": fields})
+            raise _http(error) from error
+        except Exception as error:
+            LOG.exception("failed: %s", upload.uri, extra={"fields": about | {"status": "crash"}})
+            raise InternalServerError from error
+        _log(outcome, upload, about)
+        return "OK"
+
+
+def _http(error: RetryLater) -> HTTPException:
+    kind = TooManyRequests if error.status == HTTPStatus.TOO_MANY_REQUESTS else ServiceUnavailable
+    return kind(f"{error.code}: {error}", retry_after=RETRY_AFTER_S)
+
+
+def _log(outcome: Outcome, upload: Upload, about: dict[str, str]) -> None:
+    fields: dict[str, object] = {**about, "status": outcome.status, "code": outcome.code, "key": outcome.key}
+    if outcome.message is not None:
+        source, outputs = outcome.message.source, outcome.message.outputs
+        fields |= {
+            "bytes": source.bytes,
+            "width": source.width,
+            "height": source.height,
+            "outputs": [{"uri": output.uri, "bytes": output.bytes} for output in outputs],
+            "repeated": outcome.repeated,
+            "timings_ms": dict(outcome.timings_ms),
+            "model": outcome.message.model.id,
+        }
+    level = logging.WARNING if outcome.status == "failed" else logging.INFO
+    said = f"{outcome.status}{f' ({outcome.code})' if outcome.code else ''}: {upload.uri}"
+    LOG.log(level, "%s%s", said, f": {outcome.reason}" if outcome.reason else "", extra={"fields": fields})

@@ -1,0 +1,59 @@
+"""What several tests share: a model, a local cloud with the real server, and pictures to upload."""
+
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shared.models.weights import EMBEDDED_FOLDER, HUB_FILE
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> str:
+    """MODEL for a server: the embedded weights; where those are absent, random ones that call everything subject."""
+    if (EMBEDDED_FOLDER / HUB_FILE).is_file():
+        return "embedded"
+    folder = tmp_path_factory.mktemp("model")
+    save_tiny_model(folder)
+    return str(folder)
+
+
+def save_tiny_model(folder: Path) -> None:
+    """A small random BiRefNet that finds its subject everywhere, as a checkpoint that MODEL can name."""
+    from shared.models.birefnet import BiRefNet, BiRefNetConfig
+
+    torch.manual_seed(0)
+    network = BiRefNet(
+        BiRefNetConfig(
+            backbone="swin_v1_t",
+            embed_dim=12,
+            depths=(1, 1, 1, 1),
+            window_size=4,
+            decoder_channels=8,
+            aspp_channels=8,
+            image_size=(64, 64),
+        )
+    )
+    with torch.no_grad():
+        last = network.decoder.conv_out1[-1]
+        last.weight.mul_(0.01)
+        last.bias.fill_(6.0)
+    network.save_pretrained(folder)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def photo(width: int = 96, height: int = 64, *, seed: int = 0, kind: str = "JPEG") -> bytes:
+    """A bright disc on a noisy dark ground, encoded."""
+    rows, columns = np.mgrid[:height, :width]
+    inside = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (min(width, height) / 3) ** 2
+    rgb = np.random.default_rng(seed).integers(0, 60, (height, width, 3), np.uint8)
+    rgb[inside] = (230, 180 - seed % 100, 90)
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, kind)
+    return stream.getvalue()
