@@ -62,7 +62,8 @@ class Margin:
 
     def __str__(self) -> str:
         unit = "%" if self.percent else "px"
-        return " ".join(f"{side!r}{unit}" for side in (self.top, self.right, self.bottom, self.left))
+        sides = (repr(float(side)).removesuffix(".0") for side in (self.top, self.right, self.bottom, self.left))
+        return " ".join(f"{side}{unit}" for side in sides)
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
