@@ -1,0 +1,271 @@
+"""Trains the embedded demo model on rendered scenes, and measures it on renders it never saw.
+
+python -m shared.models.embedded.train --scenes FOLDER --minutes 90 [--resume] [--out FOLDER]
+python -m shared.models.embedded.train --evaluate 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from shared.models.birefnet import BiRefNet, BiRefNetConfig
+from shared.models.embedded.data import Samples, normalised, render_chunk
+from shared.models.embedded.scenes import ASPECTS, HELD_OUT, render
+
+HERE = Path(__file__).parent
+VALIDATION = HELD_OUT + 500_000_000  # chooses the checkpoint; the figures of the card come from HELD_OUT on
+# Side of the crops and share of the time: small first, the inference size last.
+STAGES = ((128, 0.7), (192, 0.12), (256, 0.18))
+BATCH_PIXELS = 24 * 128 * 128
+PEAK_RATE, FLOOR_RATE, DECAY, WARM_UP = 2e-3, 2e-5, 0.05, 150
+SAVE_SECONDS = 300
+
+
+def small_config() -> BiRefNetConfig:
+    """The embedded network: a narrow PVT v2, which learns from scratch in minutes where a narrow Swin does not."""
+    return BiRefNetConfig(
+        backbone="pvt_v2_b0",
+        embed_dims=[24, 48, 96, 160],
+        num_heads=[1, 2, 3, 5],
+        mlp_ratios=[3, 3, 3, 3],
+        depths=[1, 2, 2, 2],
+        sr_ratios=[8, 4, 2, 1],
+        decoder_channels=16,
+        aspp_channels=32,
+        aspp_kernels=[1, 3],
+        gradient_channels=8,
+        image_size=[256, 256],
+    )
+
+
+@dataclass(slots=True)
+class Run:
+    """What a training run needs to go on after a stop."""
+
+    model: BiRefNet
+    average: BiRefNet
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    minutes: float = 0.0
+    best: float = 0.0
+
+    @classmethod
+    def fresh(cls, device: torch.device) -> Run:
+        model = BiRefNet(small_config()).to(device)
+        _level_colours(model)
+        decayed = [p for p in model.parameters() if p.ndim > 1]
+        plain = [p for p in model.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}]
+        return cls(model, copy.deepcopy(model).eval(), torch.optim.AdamW(groups, lr=PEAK_RATE))
+
+    def save(self, path: Path) -> None:
+        state = {"model": self.model.state_dict(), "average": self.average.state_dict()}
+        state |= {
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "minutes": self.minutes,
+            "best": self.best,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.minutes, self.best = state["step"], state["minutes"], state["best"]
+
+
+def _level_colours(model: BiRefNet) -> None:
+    """The image blocks start with nearly the same small weights for red, green and blue, as trained ones end up."""
+    with torch.no_grad():
+        for level in (5, 4, 3, 2):
+            weight = model.get_parameter(f"decoder.ipt_blk{level}.conv1.weight")
+            colours = weight.view(len(weight), 3, -1, 3, 3)
+            shared = colours.mean(1, keepdim=True).expand_as(colours) + 0.3 * colours
+            weight.copy_(0.3 * shared.reshape(weight.shape))
+
+
+def cheap_decode(model: BiRefNet, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The network's logits and side outputs; the last layers, all linear, are joined before they are applied.
+
+    One channel is enlarged instead of twenty-four and the image block gives one channel: half of a step's time.
+    """
+    decoder = model.decoder
+    masks, gradients = [], []
+    features = model.encode(image)
+    x = features[3]
+    for level in (4, 3, 2):
+        x = decoder._block(level, x, image)
+        edges = decoder._run(f"gdt_convs_{level}", x)
+        masks.append(decoder._run(f"conv_ms_spvn_{level}", x))
+        gradients.append(decoder._run(f"gdt_convs_pred_{level}", edges))
+        x = x * torch.sigmoid(decoder._run(f"gdt_convs_attn_{level}", edges))
+        finer = features[level - 2]
+        x = nnf.interpolate(x, finer.shape[-2:], mode="bilinear", align_corners=True)
+        x = x + decoder._run(f"lateral_block{level}", finer)
+    x = decoder._block(1, x, image)
+    last, own = decoder.get_parameter("conv_out1.0.weight"), x.shape[1]
+    coarse = nnf.conv2d(x, last[:, :own])
+    mixing = last[:, own:, 0, 0]
+    joined = torch.einsum("oc,cikl->oikl", mixing, decoder.get_parameter("ipt_blk1.conv_out.weight"))
+    bias = mixing @ decoder.get_parameter("ipt_blk1.conv_out.bias") + decoder.get_parameter("conv_out1.0.bias")
+    fine = nnf.conv2d(decoder._run("ipt_blk1.conv1", image), joined, bias, padding=1)
+    coarse = nnf.interpolate(coarse, image.shape[-2:], mode="bilinear", align_corners=True)
+    return coarse + fine, masks, gradients
+
+
+def loss_of(model: BiRefNet, image: Tensor, alpha: Tensor) -> Tensor:
+    """Cross-entropy and soft IoU of the mask, L1 where alpha is soft or an edge is near, and the side outputs."""
+    logits, masks, gradients = cheap_decode(model, image)
+    edge = nnf.max_pool2d(alpha, 5, 1, 2) + nnf.max_pool2d(-alpha, 5, 1, 2)
+    entropy = nnf.binary_cross_entropy_with_logits(logits, alpha, weight=1 + 2 * edge)
+    guess = torch.sigmoid(logits)
+    both = (guess * alpha).sum((1, 2, 3))
+    overlap = (both + 1) / (guess.sum((1, 2, 3)) + alpha.sum((1, 2, 3)) - both + 1)
+    total = entropy + (1 - overlap).mean() + ((guess - alpha).abs() * edge).mean()
+    for mask in masks:
+        small = nnf.interpolate(alpha, mask.shape[-2:], mode="area")
+        total = total + 0.3 * nnf.binary_cross_entropy_with_logits(mask, small)
+    for gradient in gradients:
+        small = nnf.interpolate(edge, gradient.shape[-2:], mode="area")
+        total = total + 0.1 * nnf.binary_cross_entropy_with_logits(gradient, small)
+    return total
+
+
+def rate_at(progress: float, step: int) -> float:
+    """Learning rate: warm-up by steps, then a cosine over the share of the time that is spent."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return (FLOOR_RATE + (PEAK_RATE - FLOOR_RATE) * cosine) * min(1.0, (step + 1) / WARM_UP)
+
+
+def train_step(run: Run, samples: Samples, progress: float) -> float:
+    """One step of the optimiser and of the running average; gives the loss."""
+    count = max(4, BATCH_PIXELS // samples.side**2)
+    image, alpha = samples.batch(count)
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate_at(progress, run.step)
+    run.model.train()
+    loss = loss_of(run.model, image, alpha)
+    run.optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), 2.0)
+    run.optimiser.step()
+    keep = min(0.998, (run.step + 1) / (run.step + 20))
+    with torch.no_grad():
+        averages, values = run.average.state_dict(), run.model.state_dict()
+        for key, value in values.items():
+            if value.is_floating_point():
+                averages[key].lerp_(value, 1 - keep)
+            else:
+                averages[key].copy_(value)
+    run.step += 1
+    return float(loss.detach())
+
+
+def train(run: Run, scenes: Path, minutes: float, out: Path, state: Path) -> None:
+    """Goes on until `minutes` are spent in all; the best average so far is in `out`, everything else in `state`."""
+    device = next(run.model.parameters()).device
+    samples, saved, losses = None, time.monotonic(), [0.0]
+    while run.minutes < minutes:
+        start = time.monotonic()
+        progress = run.minutes / minutes
+        bounds = np.cumsum([share for _, share in STAGES])
+        side = STAGES[min(int(np.searchsorted(bounds, progress, "right")), len(STAGES) - 1)][0]
+        if samples is None or samples.side != side:
+            samples = Samples(scenes, side, device, run.step)
+            run.best *= 0.98  # the figure of another size is no bar for this one
+        losses = [*losses[-50:], train_step(run, samples, progress)]
+        run.minutes += (time.monotonic() - start) / 60
+        if time.monotonic() - saved > SAVE_SECONDS or run.minutes >= minutes:
+            overlap, error = evaluate(run.average, VALIDATION, 60)
+            print(f"{run.minutes:.1f} min step {run.step} side {side} loss {np.mean(losses):.3f} "
+                  f"IoU {overlap:.3f} MAE {error:.4f}", flush=True)  # fmt: skip
+            if overlap >= run.best:
+                run.best = overlap
+                export(run.average, out)
+            run.save(state)
+            saved = time.monotonic()
+
+
+def export(model: BiRefNet, out: Path) -> None:
+    """Writes model.safetensors in float16 and config.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, out / "model.safetensors", {"format": "pt"})
+    model.config.save_pretrained(out)
+
+
+def load(folder: Path) -> BiRefNet:
+    """The exported network in float32, ready for inference."""
+    model = BiRefNet(BiRefNetConfig.from_pretrained(folder))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.float().eval()
+
+
+@torch.inference_mode()
+def predict(model: BiRefNet, image: np.ndarray) -> np.ndarray:
+    """Probability of the subject, float32 [h, w], for an image uint8 [h, w, 3], as the cutter's network sees it."""
+    width, height = model.config.image_size
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    device = next(model.parameters()).device
+    pixels = torch.from_numpy(small).to(device).permute(2, 0, 1)[None].float() / 255
+    mask = torch.sigmoid(model(normalised(pixels)))[0, 0].cpu().numpy()
+    full = cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full, np.float32)
+
+
+def evaluate(model: BiRefNet, first: int, count: int) -> tuple[float, float]:
+    """Mean IoU at threshold 0.5 and mean absolute error on `count` renders of the seeds from `first` on."""
+    overlaps, errors = [], []
+    for seed in range(first, first + count):
+        aspect = ASPECTS[seed % len(ASPECTS)]
+        scene = render(seed, (round(320 * aspect**0.5), round(320 / aspect**0.5)), camera=True)
+        guess = predict(model, scene.image)
+        both, either = (guess > 0.5) & (scene.alpha > 0.5), (guess > 0.5) | (scene.alpha > 0.5)
+        overlaps.append(float(both.sum() / max(1, either.sum())))
+        errors.append(float(np.abs(guess - scene.alpha).mean()))
+    return float(np.mean(overlaps)), float(np.mean(errors))
+
+
+def main() -> None:
+    """Command line: trains, or evaluates what is there."""
+    parser = argparse.ArgumentParser(description="Train or evaluate the embedded demo model.")
+    parser.add_argument("--scenes", type=Path, default=Path("scenes"), help="folder of rendered chunks")
+    parser.add_argument("--chunks", type=int, default=40, help="chunks to render first if the folder has none")
+    parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument("--state", type=Path, default=Path("training.pt"), help="what --resume goes on from")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--evaluate", type=int, default=0, metavar="N")
+    options = parser.parse_args()
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    if options.evaluate:
+        overlap, error = evaluate(load(options.out), HELD_OUT, options.evaluate)
+        print(f"{options.evaluate} held-out renders: mean IoU {overlap:.4f}, MAE {error:.4f}")
+        return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options.scenes.mkdir(parents=True, exist_ok=True)
+    for index in range(options.chunks if not any(options.scenes.glob("*.npy")) else 0):
+        render_chunk(options.scenes, index, device)
+    run = Run.fresh(device)
+    if options.resume:
+        run.load(options.state)
+    train(run, options.scenes, options.minutes, options.out, options.state)
+
+
+if __name__ == "__main__":
+    main()
