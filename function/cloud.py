@@ -67,7 +67,8 @@ PUBLISH_ERRORS = (
     auth_exceptions.GoogleAuthError,
     MessageTooLargeError,
     TimeoutError,
-    RuntimeError,  # what the client raises once it is stopped
+    RuntimeError,  # the client is stopped
+    AssertionError,  # another thread's message failed a moment ago and the client has not cleared its batch yet
 )
 
 
@@ -160,6 +161,48 @@ class GcsObjectStore:
             )
 
 
+class GcsArchive:
+    """What a backfill needs beside uploads and results: listings, and small texts in the output bucket."""
+
+    def __init__(self, client: storage.Client, output_bucket: str) -> None:
+        self._client = client
+        self._output_bucket = output_bucket
+        self._retry = DEFAULT_RETRY.with_timeout(STORAGE_DEADLINE_S)
+
+    @classmethod
+    def connect(cls, output_bucket: str) -> "GcsArchive":
+        return cls(storage.Client(), output_bucket)
+
+    def uploads(self, bucket: str, *, prefix: str, after: str) -> Iterator[Upload]:
+        """Live objects in the order of their names, from the first one after `after` on, page by page."""
+        with _storage_errors("storage.objects.list", f"gs://{bucket}"):
+            for blob in self._client.list_blobs(
+                bucket,
+                prefix=prefix or None,
+                start_offset=after or None,
+                fields="items(name,generation,size,contentType,metadata,timeCreated),nextPageToken",
+                timeout=TIMEOUT_S,
+                retry=self._retry,
+            ):
+                if blob.name != after:  # the offset itself is listed too
+                    yield _upload(bucket, blob)
+
+    def read_text(self, name: str, *, bucket: str = "") -> str | None:
+        """A small object's text; None where there is none. bucket: '' = the output bucket."""
+        blob = self._client.bucket(bucket or self._output_bucket).blob(name)
+        try:
+            with _storage_errors("storage.objects.get", f"gs://{blob.bucket.name}/{name}", missing=UploadMissing):
+                return str(blob.download_as_text(encoding="utf-8", timeout=TIMEOUT_S, retry=self._retry))
+        except UploadMissing:
+            return None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Into the output bucket, over whatever is there."""
+        blob = self._client.bucket(self._output_bucket).blob(name)
+        with _storage_errors("storage.objects.create", f"gs://{self._output_bucket}/{name}"):
+            blob.upload_from_string(text, content_type="application/json", timeout=TIMEOUT_S, retry=self._retry)
+
+
 class PubSubPublisher:
     """Completion messages to one topic, one at a time.
 
@@ -183,7 +226,8 @@ class PubSubPublisher:
     @classmethod
     def connect(cls, topic: str, *, deadline_s: float = PUBLISH_DEADLINE_S) -> "PubSubPublisher":
         """Open a client that sends each message at once: a batch would only add its waiting time."""
-        client = pubsub_v1.PublisherClient(batch_settings=pubsub_v1.types.BatchSettings(max_messages=1))
+        at_once = pubsub_v1.types.BatchSettings(max_messages=1, max_latency=0)
+        client = pubsub_v1.PublisherClient(batch_settings=at_once)
         return cls(client, topic, deadline_s=deadline_s)
 
     def close(self) -> None:
@@ -245,6 +289,8 @@ def _brief(error: BaseException) -> str:
     """One line about an error: the client puts whole answers into its messages."""
     if isinstance(error, exceptions.RetryError) and error.cause is not None:
         error = error.cause
+    if isinstance(error, InvalidResponse):
+        return f"HTTP status {error.response.status_code}"
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
 
@@ -278,4 +324,16 @@ def _stored(blob: storage.Blob) -> StoredObject:
         crc32c=blob.crc32c or "",
         created=blob.time_created or datetime.fromtimestamp(0, UTC),
         metadata=dict(blob.metadata or {}),
+    )
+
+
+def _upload(bucket: str, blob: storage.Blob) -> Upload:
+    return Upload(
+        bucket=bucket,
+        name=blob.name,
+        generation=int(blob.generation),
+        size=int(blob.size or 0),
+        content_type=blob.content_type or "",
+        metadata=dict(blob.metadata or {}),
+        event_time=blob.time_created.isoformat().replace("+00:00", "Z") if blob.time_created else "",
     )

@@ -148,8 +148,9 @@ class Eventarc:
         """Go on, on request in the reverse of the order in which the objects were written."""
         with self._changed:
             if newest_first:
+                now = time.monotonic()
                 for delivery in self._heap:
-                    delivery.order = -delivery.order
+                    delivery.due, delivery.order = now, -delivery.order
                 heapq.heapify(self._heap)
             self._paused = False
             self._changed.notify_all()
@@ -217,12 +218,13 @@ class Eventarc:
 
     def _send(self, url: str, post: Post) -> tuple[int, str]:
         parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection = http.client.HTTPConnection(parts.netloc, timeout=self._retry.ack_deadline_s)
         with self._changed:
             self._connections.add(connection)
         headers = {**post.headers, "traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"}
         try:
-            connection.request("POST", parts.path or "/", body=post.body, headers=headers)
+            connection.request("POST", target, body=post.body, headers=headers)
             response = connection.getresponse()
             response.read()
             return response.status, ""

@@ -52,6 +52,7 @@ class Fault:
     object: str = "*"
     times: int = 1
     status: int = 503
+    message: str = "ordered failure"
     after: int = 0  # bytes
     delay_s: float = 0.0
     gate: Gate | None = field(default=None, compare=False)

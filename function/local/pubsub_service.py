@@ -129,7 +129,8 @@ class _Subscriber:
         self._topics.delete_subscription(request.subscription)
 
     def pull(self, request: types.PullRequest) -> types.PullResponse:
-        received = self._topics.subscription(request.subscription).pull(request.max_messages, LONGEST_PULL_S)
+        wait_s = 0.0 if request.return_immediately else LONGEST_PULL_S
+        received = self._topics.subscription(request.subscription).pull(request.max_messages, wait_s)
         return types.PullResponse(received_messages=received)
 
     def acknowledge(self, request: types.AcknowledgeRequest) -> None:
