@@ -1,0 +1,70 @@
+"""Where real parts meet: settings to cutter to handler. The server and the backfill use it, each in its process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from function.cloud import GcsObjectStore, PubSubPublisher
+from function.handler import Handler
+from function.settings import Settings
+from shared.cutter import Cutter, Upscaler
+from shared.errors import InvalidOptions, NoSubject, SettingsError
+from shared.models import birefnet, realesrgan
+from shared.options import CutOptions, EsrganStage
+from shared.records import ModelInfo, SourceImage
+
+
+def build_cutter(settings: Settings) -> Cutter:
+    """Weights loaded, on their device. Raises SettingsError, WeightsError, GpuUnavailable."""
+    if settings.require_gpu:
+        if settings.device == "cpu":
+            raise SettingsError("REQUIRE_GPU=true and DEVICE=cpu contradict each other")
+        birefnet.require_gpu()
+    segmenter = birefnet.load(
+        settings.model,
+        revision=settings.model_revision,
+        folder=Path(settings.model_folder) if settings.model_folder else None,
+        device="cuda" if settings.require_gpu else settings.device,
+        dtype=settings.dtype,
+        size=settings.birefnet_size,
+        patch_order=settings.patch_order,
+    )
+    return Cutter(
+        segmenter,
+        upscaler=_upscaler(settings, segmenter.info),
+        esrgan_max_side=settings.esrgan_max_side,
+        max_batch=settings.max_batch,
+        max_wait_ms=settings.max_batch_wait_ms,
+        max_queue=settings.max_queue,
+    )
+
+
+def _upscaler(settings: Settings, beside: ModelInfo) -> Upscaler | None:
+    if settings.options.esrgan_stage is EsrganStage.OFF:
+        return None
+    folder = Path(settings.model_folder or Path.home() / ".cache" / "cutdrop")
+    return realesrgan.load(settings.esrgan_model, folder=folder, device=beside.device, dtype=beside.dtype)
+
+
+def build_handler(settings: Settings, cutter: Cutter, *, stopping: Callable[[], bool]) -> Handler:
+    """A handler on the real cloud, or on the emulators that the environment names."""
+    return Handler(
+        store=GcsObjectStore.connect(settings.output_bucket, concurrency=settings.concurrency),
+        publisher=PubSubPublisher.connect(settings.completion_topic),
+        cutter=cutter,
+        settings=settings,
+        stopping=stopping,
+    )
+
+
+def warm_up(cutter: Cutter, options: CutOptions) -> None:
+    """Pass one image through: the first kernels of a process are slow, and wrong options show before any upload."""
+    columns = np.arange(256) % 64 < 32
+    board = np.where(columns[:, None] ^ columns[None, :], 255, 0).astype(np.uint8)
+    try:
+        cutter(SourceImage(rgb=np.dstack([board] * 3)), options)
+    except NoSubject:
+        return  # it went through the network all the same
+    except InvalidOptions as error:
+        raise SettingsError(str(error)) from error

@@ -1,0 +1,224 @@
+"""Old objects get their outcome once, whatever happens to the tasks."""
+
+import csv
+import io
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from function.backfill import UNFINISHED, Task
+from function.cloud import GcsArchive
+from function.handler import Outcome
+from function.local import LocalCloud
+from function.worklist import Item, Listing, Manifest, Prices, Shard, estimate
+from shared.errors import SettingsError, StorageUnavailable
+from shared.records import Upload
+from tests import backfilling
+from tests.conftest import photo
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[LocalCloud]:
+    with LocalCloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def archive(cloud: LocalCloud) -> GcsArchive:
+    client = storage.Client(
+        project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": cloud.store.url}
+    )
+    return GcsArchive(client, cloud.output_bucket)
+
+
+def upload(name: str) -> Upload:
+    return Upload(bucket="old", name=name, generation=1, size=10)
+
+
+class Listed:
+    """A work list of plain names."""
+
+    def __init__(self, *listed: str) -> None:
+        self.listed = listed
+
+    def items(self, after: str) -> Iterator[Item]:
+        return (Item(name, upload(name)) for name in sorted(self.listed) if name > after)
+
+
+class Remembered:
+    """A memory that outlives its task."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, object] = {}
+
+    def recall(self) -> dict[str, object]:
+        return self.state
+
+    def remember(self, state: dict[str, object]) -> None:
+        self.state = dict(state)
+
+
+class Scripted:
+    """A handler that does what each object's script says, one entry per delivery; 'completed' when it is used up."""
+
+    def __init__(self, **scripts: list[Exception]) -> None:
+        self.scripts = scripts
+        self.handled: list[str] = []
+        self.given_up: list[str] = []
+        self.lock = threading.Lock()
+
+    def handle(self, upload: Upload) -> Outcome:
+        with self.lock:
+            self.handled.append(upload.name)
+            script = self.scripts.get(upload.name, [])
+            if script:
+                raise script.pop(0)
+        return Outcome(status="completed")
+
+    def give_up(self, upload: Upload) -> Outcome:
+        self.given_up.append(upload.name)
+        return Outcome(status="failed", code="gave_up")
+
+
+def task(handler: Scripted, work: Listed, memory: Remembered, **given: float) -> Task:
+    return Task(handler, work, Shard(), memory, threads=int(given.get("threads", 2)), seconds=given.get("seconds", 60))
+
+
+@given(listed=st.sets(names, max_size=30), count=st.integers(1, 7))
+def test_every_object_belongs_to_exactly_one_shard(listed: set[str], count: int) -> None:
+    for name in listed:
+        assert sum(Shard(index, count).holds(upload(name)) for index in range(count)) == 1
+
+
+def test_the_shard_of_a_name_is_the_same_in_every_version() -> None:
+    assert [index for index in range(8) if Shard(index, 8).holds(upload("shoes/12.jpg"))] == [5]
+
+
+@given(listed=st.lists(st.tuples(names, st.integers(1, 2**62)), max_size=20), heading=st.booleans())
+def test_a_manifest_gives_back_the_objects_it_was_written_from(listed: list[tuple[str, int]], heading: bool) -> None:
+    listed = [(name, generation) for name, generation in listed if name.isprintable()]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    if heading:
+        writer.writerow(["bucket", "name", "generation"])
+    writer.writerows(("old", name, generation) for name, generation in listed)
+    items = list(Manifest(text=text.getvalue()).items(""))
+    assert [(item.upload.name, item.upload.generation) for item in items] == listed
+    if items:
+        rest = list(Manifest(text=text.getvalue()).items(items[0].cursor))
+        assert rest == items[1:]
+
+
+@pytest.mark.parametrize("line", ["old,a.jpg", "old,a.jpg,seven", "old"])
+def test_a_broken_manifest_names_the_line(line: str) -> None:
+    with pytest.raises(SettingsError, match="line 2"):
+        list(Manifest(text=f"old,b.jpg,1\n{line}\n").items(""))
+
+
+def test_a_finished_shard_is_not_begun_again() -> None:
+    memory, handler = Remembered(), Scripted()
+    assert task(handler, Listed("a", "b", "c"), memory).run() == 0
+    assert task(handler, Listed("a", "b", "c"), memory).run() == 0
+    assert sorted(handler.handled) == ["a", "b", "c"]
+    assert memory.state["counts"] == {"completed": 3}
+
+
+def test_a_task_out_of_time_says_so_and_the_next_one_goes_on_where_it_stopped() -> None:
+    memory, handler = Remembered(), Scripted()
+    assert task(handler, Listed("a", "b"), memory, seconds=0).run() == UNFINISHED
+    assert handler.handled == []
+    memory.state = {"cursor": "b"}
+    assert task(handler, Listed("a", "b", "c", "d"), memory).run() == 0
+    assert sorted(handler.handled) == ["c", "d"]
+
+
+def test_a_passing_outage_is_waited_out_within_the_task() -> None:
+    handler = Scripted(a=[StorageUnavailable("down")])
+    assert task(handler, Listed("a", "b"), Remembered()).run() == 0
+    assert sorted(handler.handled) == ["a", "a", "b"]
+
+
+def test_nothing_is_remembered_as_done_beyond_an_object_without_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("function.backfill.FIRST_WAIT_S", 0.01)
+    memory, handler = Remembered(), Scripted(b=[StorageUnavailable("down")] * 9)
+    assert task(handler, Listed("a", "b", "c"), memory, threads=1).run() == UNFINISHED
+    assert memory.state["cursor"] == "a"
+    assert memory.state["counts"] == {"completed": 2, "unfinished": 1}
+    assert task(handler, Listed("a", "b", "c"), memory, threads=1).run() == UNFINISHED
+    assert task(handler, Listed("a", "b", "c"), memory, threads=1).run() == 0
+    assert handler.given_up == []
+
+
+def test_an_object_that_breaks_the_code_every_time_is_given_up_and_the_shard_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("function.backfill.FIRST_WAIT_S", 0.01)
+    memory, handler = Remembered(), Scripted(b=[ZeroDivisionError("a fault of ours")] * 9)
+    assert task(handler, Listed("a", "b", "c"), memory).run() == 0
+    assert handler.given_up == ["b"]
+    assert memory.state["counts"] == {"completed": 2, "gave_up": 1}
+
+
+def test_a_bucket_is_listed_in_order_after_a_name_with_what_each_object_says(
+    cloud: LocalCloud, archive: GcsArchive
+) -> None:
+    old = backfilling.Archive(cloud)
+    generations = {name: old.put(name, b"x" * 3) for name in ("list/ä.jpg", "list/a.jpg", "list/b.jpg", "other.jpg")}
+    listed = [item.upload for item in Listing(archive, cloud.upload_bucket, "list/").items("")]
+    assert [(one.name, one.generation, one.size) for one in listed] == [
+        (name, generations[name], 3) for name in ("list/a.jpg", "list/b.jpg", "list/ä.jpg")
+    ]
+    rest = list(Listing(archive, cloud.upload_bucket, "list/").items("list/a.jpg"))
+    assert [item.cursor for item in rest] == ["list/b.jpg", "list/ä.jpg"]
+    assert listed[0].event_time.endswith("Z")
+
+
+def test_an_estimate_is_arithmetic() -> None:
+    told = estimate(Listed("a", "b").items(""), Prices(seconds_per_image=1800, tasks=2, task_hour=1.5))
+    assert told.startswith("2 objects")
+    assert "1.00 task hours, 0.50 h with 2 tasks, 1.50 at 1.5" in told
+
+
+def test_a_dry_run_counts_and_touches_nothing(cloud: LocalCloud) -> None:
+    old = backfilling.Archive(cloud)
+    old.put("dry/1.jpg", photo())
+    status, printed = backfilling.finish(
+        backfilling.start(cloud, "--bucket", cloud.upload_bucket, "--prefix", "dry/", "--dry-run")
+    )
+    assert status == 0
+    assert printed.startswith("1 objects")
+    assert not old.written
+
+
+def test_a_missing_manifest_is_one_sentence_and_no_retry(cloud: LocalCloud) -> None:
+    status, printed = backfilling.finish(backfilling.start(cloud, "--manifest", "gs://uploads/nowhere.csv"))
+    assert (status, printed) == (1, "SettingsError: gs://uploads/nowhere.csv does not exist\n")
+
+
+def test_a_killed_task_starts_again_and_every_object_is_written_once(
+    cloud: LocalCloud, model: str, tmp_path: Path
+) -> None:
+    old = backfilling.Archive(cloud)
+    for number in range(24):
+        old.put(f"pile/{number:02d}.jpg", photo(seed=number))
+    old.put("pile/note.jpg", b"not an image")
+    arguments = ("--bucket", cloud.upload_bucket, "--prefix", "pile/")
+    task = backfilling.start(cloud, *arguments, MODEL=model, CONCURRENCY="2")
+    old.wait_for_results(4)
+    task.send_signal(signal.SIGKILL)
+    backfilling.finish(task)
+    status, printed = backfilling.finish(backfilling.start(cloud, *arguments, MODEL=model, CONCURRENCY="2"))
+    assert status == 0, printed
+    audit = old.audit()
+    assert (audit.with_an_outcome, audit.results, audit.results_written_twice) == (25, 24, 0)
+    assert audit.objects_with_two_keys == 0
+    assert 25 <= audit.messages <= 25 + 8  # again: what was in work, and what was not remembered yet
