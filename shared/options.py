@@ -6,6 +6,7 @@ One table serves the environment (MASK_THRESHOLD), object metadata (`cutdrop-mas
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self, cast
 
@@ -62,8 +63,13 @@ class Margin:
 
     def __str__(self) -> str:
         unit = "%" if self.percent else "px"
-        sides = (repr(float(side)).removesuffix(".0") for side in (self.top, self.right, self.bottom, self.left))
-        return " ".join(f"{side}{unit}" for side in sides)
+        sides = (self.top, self.right, self.bottom, self.left)
+        return " ".join(f"{_digits(Decimal(repr(float(side))))}{unit}" for side in sides)
+
+
+def _digits(number: Decimal) -> str:
+    """As the parsers read it: without an exponent."""
+    return f"{number:f}".removesuffix(".0")
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
@@ -74,7 +80,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
             raise ValueError("is not a number") from None
         if not low <= value <= high:
             raise ValueError(f"is not between {low:g} and {high:g}")
-        return value
+        return value + 0.0  # -0.0 is 0.0, so that both have one key
 
     return parse
 
@@ -127,6 +133,8 @@ def _colour(text: str) -> str:
         red, green, blue, *alpha = ImageColor.getrgb(candidate)
     except ValueError:
         raise ValueError("is not a colour (rgb, rrggbb or a CSS name)") from None
+    if max(red, green, blue) > 255:
+        raise ValueError("is not between 0 and 255 in each colour")
     if alpha and alpha[0] != 255:
         raise ValueError("is not opaque")
     return f"#{red:02x}{green:02x}{blue:02x}"
@@ -165,7 +173,7 @@ def _position(text: str) -> tuple[float, float] | None:
     percents = re.findall(r"(\d+(?:\.\d+)?)%", text)
     if not re.fullmatch(r"\s*\d+(\.\d+)?%(\s+\d+(\.\d+)?%)?\s*", text) or any(float(p) > 100 for p in percents):
         raise ValueError("is not 'original', 'center' or one or two percentages such as '50% 80%'")
-    x, y = float(percents[0]) / 100, float(percents[-1]) / 100
+    x, y = float(Decimal(percents[0]) / 100), float(Decimal(percents[-1]) / 100)  # in decimals: `_text` undoes it
     return (x, y)
 
 
@@ -178,7 +186,7 @@ def _margin(text: str) -> Margin:
     if len(units) > 1:
         raise ValueError("mixes px and %")
     sides = [float(value) for value, _ in parts]
-    percent = units == {"%"}
+    percent = units == {"%"} and any(sides)
     if max(sides) > (50 if percent else 10_000):
         raise ValueError("is larger than 50% or 10000px")
     top, right, bottom, left = {1: sides * 4, 2: sides * 2, 4: sides}[len(sides)]
@@ -298,7 +306,7 @@ def _text(value: object) -> str:
     if isinstance(value, tuple) and isinstance(value[0], int):
         return f"{value[0]}x{value[1]}"
     if isinstance(value, tuple):
-        return " ".join(f"{float(share * 100)!r}%" for share in value)
+        return " ".join(f"{_digits(Decimal(repr(share)) * 100)}%" for share in value)
     return str(value)
 
 
