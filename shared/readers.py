@@ -22,6 +22,7 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -33,7 +34,7 @@ from shared.errors import UnsupportedMedia
 
 BAND_PIXELS = 1 << 22  # converted at a time, so that no second copy of a whole picture exists
 ORIENTATION = 0x0112  # EXIF and TIFF tag
-BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, PLANES = 258, 259, 262, 284  # TIFF tags
+BITS_PER_SAMPLE, PHOTOMETRIC, PLANES = 258, 262, 284  # TIFF tags
 REDUCED_IMAGE, DNG_VERSION = 254, 50706
 WHITE_IS_ZERO = 0
 
@@ -79,32 +80,40 @@ def read_jpeg(data: bytes, check: SizeCheck) -> Raster:
 
 
 def read_png(data: bytes, check: SizeCheck) -> Raster:
-    picture = PngImagePlugin.PngImageFile(BytesIO(data))
-    check(*picture.size)
-    picture.load()
-    bits = data[24]
-    key = picture.info.get("transparency")
-    if picture.mode == "L" and isinstance(key, int) and bits < 8:
-        picture.info["transparency"] = key * 255 // (2**bits - 1)  # Pillow scales the pixels, not the key
-    icc_profile, orientation = _icc_profile(picture), _orientation(picture)
-    if bits == 16:
-        return _raster(_sixteen_bits(picture, data), icc_profile, orientation)
-    return _raster(picture, icc_profile, orientation)
+    file = PngImagePlugin.PngImageFile(BytesIO(data))
+    check(*file.size)
+    file.load()
+    picture: Image.Image | None = file
+    bits, key = data[24], file.info.get("transparency")
+    if file.mode.startswith("I;16"):
+        picture = _grey_in_eight_bits(file)
+    elif bits == 16:
+        picture = _colour_in_eight_bits(file, data)
+    elif file.mode == "L" and isinstance(key, int):
+        file.info["transparency"] = key * 255 // (2**bits - 1)  # Pillow scales the pixels, not the key
+    if picture is None:
+        raise ValueError("its 16-bit samples cannot be read")
+    return _raster(picture, _icc_profile(file), _orientation(file))
 
 
 def read_tiff(data: bytes, check: SizeCheck) -> Raster:
-    picture = _Tiff(BytesIO(data))
-    tags = picture.tag_v2
-    deep = max(tags.get(BITS_PER_SAMPLE, (1,))) > 8
-    _refuse_unusual(picture, data, deep=deep)
-    check(*picture.size)
-    picture.load()  # turns it upright, too
-    upright: Image.Image = picture
-    if deep:
-        upright = _sixteen_bits(picture, data, white=4095 if tags.get(BITS_PER_SAMPLE) == (12,) else 65535)
-        if picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-            upright = Image.eval(upright, lambda value: 255 - value)  # Pillow does it for 8 bits only
-    return _raster(upright, _icc_profile(picture), 1)
+    file = _Tiff(BytesIO(data))
+    bits, ink_is_dark = file.tag_v2.get(BITS_PER_SAMPLE, (1,)), file.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    _refuse_unusual(file, data)
+    check(*file.size)
+    file.load()  # turns it upright, too
+    picture: Image.Image = file
+    if file.mode.startswith("I;16"):
+        grey = _grey_in_eight_bits(file, white=2 ** bits[0] - 1)
+        picture = ImageOps.invert(grey) if ink_is_dark else grey  # Pillow does it for 8 bits only
+    elif bits[0] == 16 and file.mode in ("RGB", "RGBA"):
+        picture = _colour_in_eight_bits(file, data) or file
+    return _raster(picture, _icc_profile(file), 1)
+
+
+def read_webp(data: bytes, check: SizeCheck) -> Raster:
+    check(*_webp_size(data))  # Pillow's decoder reserves two canvases before it tells their size
+    return _read_webp(data, check)
 
 
 def read_heic(data: bytes, check: SizeCheck) -> Raster:
@@ -127,10 +136,12 @@ def _reader(plugin: Callable[[BytesIO], ImageFile.ImageFile]) -> Callable[[bytes
     return read
 
 
+_read_webp = _reader(WebPImagePlugin.WebPImageFile)
+
 READERS: Mapping[str, Callable[[bytes, SizeCheck], Raster]] = {
     "image/jpeg": read_jpeg,
     "image/png": read_png,
-    "image/webp": _reader(WebPImagePlugin.WebPImageFile),
+    "image/webp": read_webp,
     "image/tiff": read_tiff,
     "image/bmp": _reader(BmpImagePlugin.BmpImageFile),
     "image/gif": _reader(GifImagePlugin.GifImageFile),
@@ -148,34 +159,52 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         super().load_prepare()
 
 
-def _refuse_unusual(picture: TiffImagePlugin.TiffImageFile, data: bytes, *, deep: bool) -> None:
-    tags = picture.tag_v2
+def _refuse_unusual(file: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
+    tags = file.tag_v2
     if data[8:10] == b"CR" or DNG_VERSION in tags or int(tags.get(REDUCED_IMAGE, 0)) & 1:
         raise UnsupportedMedia("a camera's raw file, of which only a small preview could be read")
-    if picture.mode in ("I", "F"):
+    if file.mode in ("I", "F"):
         raise UnsupportedMedia("a TIFF with signed, 32-bit or floating-point samples, whose white is not defined")
-    if deep and tags.get(PLANES) == 2:
-        raise UnsupportedMedia("a TIFF that keeps 16-bit channels in separate planes")
+    if tags.get(PLANES) == 2 and tags.get(BITS_PER_SAMPLE, (1,))[0] == 16:
+        raise UnsupportedMedia("a TIFF that keeps 16-bit channels in separate planes")  # both libraries misread it
 
 
-def _sixteen_bits(picture: Image.Image, data: bytes, white: int = 65535) -> Image.Image:
-    """`picture`, read by Pillow from `data`, in 8 bits: each value v becomes v * 255 / white, rounded."""
-    key = picture.info.pop("transparency", None)
-    if picture.mode.startswith("I;16"):
-        deep = np.asarray(picture).astype(np.uint16)
-        grey = Image.fromarray(cv2.convertScaleAbs(deep, alpha=255 / white))
-        if key is not None:
-            grey.putalpha(Image.fromarray(np.where(deep == key, 0, 255).astype(np.uint8)))
-        return grey
-    high = np.asarray(picture)  # Pillow keeps the upper byte of more than one channel
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height. Source: RFC 9649, sections 2.5 to 2.7."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        raise ValueError("the header is cut short")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        packed = int.from_bytes(body[1:5], "little")
+        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+
+
+def _grey_in_eight_bits(picture: Image.Image, white: int = 65535) -> Image.Image:
+    """Each value v becomes v * 255 / white, rounded; a value that stands for transparency becomes alpha."""
+    samples = np.asarray(picture).astype(np.uint16)
+    grey = Image.fromarray(cv2.convertScaleAbs(samples, alpha=255 / white))
+    if "transparency" in picture.info:
+        grey.putalpha(Image.fromarray(np.where(samples == picture.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _colour_in_eight_bits(picture: Image.Image, data: bytes) -> Image.Image | None:
+    """Each value v becomes v * 255 / 65535, rounded, where Pillow kept the upper byte in `picture`.
+
+    None where OpenCV sees something else in `data`: premultiplied alpha, for example, which Pillow has divided.
+    """
+    picture.info.pop("transparency", None)  # OpenCV makes alpha of it
+    high = np.asarray(picture)
     read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[2] not in (3, 4):
-        return picture
-    deep = cv2.cvtColor(read, cv2.COLOR_BGR2RGB if read.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    channels = high.shape[2]
-    if deep.shape[:2] != high.shape[:2] or deep.shape[2] < channels or (deep[..., :channels] >> 8 != high).any():
-        return picture  # premultiplied alpha, for example, of which Pillow has made straight alpha
-    return Image.fromarray(cv2.convertScaleAbs(deep, alpha=255 / white))
+    if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[2] < high.shape[2]:
+        return None
+    samples = cv2.cvtColor(read, cv2.COLOR_BGR2RGB if read.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    if samples.shape[:2] != high.shape[:2] or (samples[..., : high.shape[2]] >> 8 != high).any():
+        return None
+    return Image.fromarray(cv2.convertScaleAbs(samples, alpha=255 / 65535))
 
 
 def _icc_profile(picture: Image.Image) -> bytes:
