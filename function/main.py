@@ -1,4 +1,4 @@
-"""The CloudEvent entry point, and the only place where all parts meet.
+"""The CloudEvent entry point: deliveries in, answers out, one line of the log for each.
 
 functions-framework loads this file inside the worker process; `server.py` starts it. Nothing here runs at import.
 """
@@ -10,25 +10,20 @@ import time
 from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
-from pathlib import Path
 
-import numpy as np
 from cloudevents.exceptions import GenericException
 from cloudevents.http import CloudEvent, from_http
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable, TooManyRequests
 
-from function import logs
+from function import logs, wiring
 from function.admission import Admission
-from function.cloud import GcsObjectStore, PubSubPublisher
 from function.handler import Handler, Outcome
 from function.settings import Settings
-from shared.cutter import Cutter, Upscaler
-from shared.errors import InvalidOptions, NoSubject, RetryLater, SettingsError, UnreadableEvent
+from shared.cutter import Cutter
+from shared.errors import RetryLater, UnreadableEvent
 from shared.events import parse_event, parse_push_envelope
-from shared.models import birefnet, realesrgan
-from shared.options import EsrganStage
-from shared.records import ModelInfo, SourceImage, Upload
+from shared.records import Upload
 
 RETRY_AFTER_S = 10  # the shortest time after which Pub/Sub delivers again
 DEMO = "embedded demo model, trained on rendered scenes: set MODEL for real work"
@@ -48,47 +43,12 @@ def admission() -> Admission:
 
 @cache
 def cutter() -> Cutter:
-    chosen = settings()
-    if chosen.require_gpu:
-        if chosen.device == "cpu":
-            raise SettingsError("REQUIRE_GPU=true and DEVICE=cpu contradict each other")
-        birefnet.require_gpu()
-    segmenter = birefnet.load(
-        chosen.model,
-        revision=chosen.model_revision,
-        folder=Path(chosen.model_folder) if chosen.model_folder else None,
-        device="cuda" if chosen.require_gpu else chosen.device,
-        dtype=chosen.dtype,
-        size=chosen.birefnet_size,
-        patch_order=chosen.patch_order,
-    )
-    return Cutter(
-        segmenter,
-        upscaler=_upscaler(chosen, segmenter.info),
-        esrgan_max_side=chosen.esrgan_max_side,
-        max_batch=chosen.max_batch,
-        max_wait_ms=chosen.max_batch_wait_ms,
-        max_queue=chosen.max_queue,
-    )
-
-
-def _upscaler(chosen: Settings, beside: ModelInfo) -> Upscaler | None:
-    if chosen.options.esrgan_stage is EsrganStage.OFF:
-        return None
-    folder = Path(chosen.model_folder or Path.home() / ".cache" / "cutdrop")
-    return realesrgan.load(chosen.esrgan_model, folder=folder, device=beside.device, dtype=beside.dtype)
+    return wiring.build_cutter(settings())
 
 
 @cache
 def handler() -> Handler:
-    chosen = settings()
-    return Handler(
-        store=GcsObjectStore.connect(chosen.output_bucket, concurrency=chosen.concurrency),
-        publisher=PubSubPublisher.connect(chosen.completion_topic),
-        cutter=cutter(),
-        settings=chosen,
-        stopping=admission().stopping,
-    )
+    return wiring.build_handler(settings(), cutter(), stopping=admission().stopping)
 
 
 def start() -> None:
@@ -96,7 +56,7 @@ def start() -> None:
     began = time.monotonic()
     logs.configure(settings().log_level)
     handler()
-    _warm_up(cutter())
+    wiring.warm_up(cutter(), settings().options)
     threading.Thread(target=_end_waiting, name="drain", daemon=True).start()
     model = cutter().model
     if model.id == "embedded":
@@ -113,17 +73,6 @@ def start() -> None:
 def stop() -> None:
     """Take nothing new. Safe in a signal handler."""
     admission().close()
-
-
-def _warm_up(cut: Cutter) -> None:
-    columns = np.arange(256) % 64 < 32
-    board = np.where(columns[:, None] ^ columns[None, :], 255, 0).astype(np.uint8)
-    try:
-        cut(SourceImage(rgb=np.dstack([board] * 3)), settings().options)
-    except NoSubject:
-        return  # it went through the network all the same
-    except InvalidOptions as error:
-        raise SettingsError(str(error)) from error
 
 
 def _end_waiting() -> None:

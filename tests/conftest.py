@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from shared.models.weights import EMBEDDED_FOLDER, HUB_FILE
+from tests.service import Service, running
 
 torch.set_num_threads(2)
 
@@ -22,6 +24,15 @@ def model(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("model")
     save_tiny_model(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory, model) -> Iterator[Service]:
+    """One server for all tests that leave it as they found it."""
+    log = tmp_path_factory.mktemp("service") / "server.log"
+    with running(log, model, CONCURRENCY="4", UPLOAD_BUCKETS="uploads,notified") as service:
+        service.cloud.store.create_bucket("notified")
+        yield service
 
 
 def save_tiny_model(folder: Path) -> None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from function.local import LocalCloud, RetryPolicy, ServerFailed, ServerProcess
 from function.local.files import LocalFile, NothingToUpload, collect
-from function.local.outcomes import console, summary, table
+from function.local.outcomes import console, line, summary, table
 from function.local.run import LocalRun, Outcome
 from function.local.watch import watch
 from function.settings import Settings
@@ -117,10 +117,9 @@ def _follow(run: LocalRun, files: Sequence[LocalFile]) -> list[Outcome]:
 
 def _serve(args: argparse.Namespace, run: LocalRun) -> int:
     """Until interrupted: upload what is new or changed, tell every outcome in a line."""
-    shown = console()
-    shown.print(f"watching {', '.join(map(str, args.paths))}; results in {args.out}; Ctrl-C ends it")
+    print(f"watching {', '.join(map(str, args.paths))}; results in {args.out}; Ctrl-C ends it", flush=True)
     for outcome in run(watch(args.paths, leave_out=args.out)):
-        shown.print(table([outcome], args.out))
+        print(line(outcome, args.out), flush=True)
     return 0
 
 

@@ -47,6 +47,15 @@ def row(outcome: Outcome, out: Path) -> list[str]:
     ]
 
 
+def line(outcome: Outcome, out: Path) -> str:
+    """One outcome on a line of its own, without markup."""
+    message = outcome.message
+    if not message.outputs:
+        return f"{outcome.file.name}  {message.code}  {message.reason}"
+    output = message.outputs[0]
+    return f"{outcome.file.name}  {message.status}  {out / output.name}  {output.width}x{output.height}"
+
+
 def summary(outcomes: Sequence[Outcome], left: Sequence[LocalFile], seconds: float) -> str:
     """The run in a sentence or two."""
     completed = sum(outcome.message.status == "completed" for outcome in outcomes)
