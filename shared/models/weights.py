@@ -59,7 +59,7 @@ def find_weights(
     """
     if name == EMBEDDED:
         return _local(EMBEDDED_FOLDER, EMBEDDED)
-    if name not in CHECKPOINTS and Path(name).exists():
+    if name and name not in CHECKPOINTS and Path(name).exists():
         found = _local(Path(name), Path(name).resolve().name)
         LOG.warning("local weights %s, sha256 %s", found.path, found.sha256)
         return found
