@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared import codec, foreground, matting, rendition
+from shared import colour, foreground, matting, rendition
 from shared.batching import MicroBatcher
 from shared.errors import InvalidOptions
 from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, MaskPreset
@@ -119,7 +119,7 @@ class Cutter:
         self._segment.stop()
 
     def __call__(self, image: SourceImage, options: CutOptions) -> Cutout:
-        """The subject of one image, as the options want it.
+        """The subject of one image, as the options want it; the subject's box is in the result's pixels.
 
         Raises NoSubject, InvalidOptions (a network that is not loaded is asked for), Busy, ShuttingDown, NetworkFailed,
         and what the networks raise (OutOfGpuMemory).
@@ -132,15 +132,15 @@ class Cutter:
             rgba, subject = self._matted(image, probability, options)
         with report.timed("upscale"):
             rgba = self._enlarged(rgba, options, report)
+        enlarged = rgba.shape[0] // image.height
         cutout = Cutout(
             rgba=rgba,
-            subject=replace(subject, box=_scaled(subject.box, rgba.shape[0] // image.height)),
+            subject=replace(subject, box=_scaled(subject.box, enlarged)),
             icc_profile=image.icc_profile,
             timings_ms=report.timings_ms,
             notes=report.notes,
         )
-        # the rendition works on the enlarged pixels; what is told of the subject stays in the upload's
-        return replace(rendition.render(cutout, options), subject=subject)
+        return rendition.render(cutout, options)
 
     def _network_input(self, image: SourceImage, options: CutOptions, report: _Report) -> NDArray[np.uint8]:
         """The upload's own pixels at the network's size, in sRGB."""
@@ -149,7 +149,7 @@ class Cutter:
         if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", image.rgb, report):
             log.warning("esrgan_stage=before adds halos and invented texture to what the network sees: measure only")
             rgb = upscaler.enlarge(rgb, scale=options.esrgan_scale)
-        small = codec.to_srgb(shrink(rgb, self._segmenter.size), image.icc_profile)
+        small = colour.to_srgb(shrink(rgb, self._segmenter.size), image.icc_profile)
         if options.denoise is Denoise.NLM and self._allowed("denoise", image.rgb, report):
             log.warning("denoise=nlm smooths what the network sees: measure only")
             small = _denoised(small)
@@ -194,7 +194,7 @@ class Cutter:
         return self._refiner
 
     def _allowed(self, step: str, pixels: NDArray[np.uint8], report: _Report) -> bool:
-        side = max(pixels.shape[:2])
+        side = int(max(pixels.shape[:2]))
         if side > self._max_side:
             report.notes[step] = f"skipped: {side} pixels is more than the {self._max_side} that this service enlarges"
         return side <= self._max_side

@@ -1,41 +1,40 @@
 """Foreground colours: the background's colour taken out of edge pixels, and what is hidden zeroed.
 
-Blur-fusion (Forte, "Approximate fast foreground colour estimation", ICIP 2021) in two passes. The wide first pass only
-needs a small image; the second runs only on tiles that touch the soft band: a tenth of the time of the whole image.
+A pixel of the soft band is a blend, I = a F + (1 - a) B. Coarse to fine, the colours of each side are averaged over the
+pixels that are almost its alone; then each pixel's F and B become the blend that lies nearest to those means. It joins
+blur-fusion (Forte, ICIP 2021: means over windows, in place of a linear system) and multi-level estimation (Germer et
+al., ICPR 2020: coarse to fine, both sides at once). Means are smooth, so a megapixel is enough for them whatever the
+upload's size; only the last step sees the upload's own pixels.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-TILE = 64  # pixels: rows of a strip, columns of the squares that a strip is looked through in
+STRIP = 64  # pixels: rows worked on at a time, and the side of the squares that are skipped where nothing is soft
 BLEED = 4  # pixels of colour kept beside the edge under alpha 0, so that scaling does not darken it
-FULL_SIDE = 1024  # pixels: side of the square image to which the windows below belong; others scale with it
-WIDE_SIDE = 512  # pixels: side of the square image on which the wide pass runs
-WIDE_WINDOW = 90  # pixels at FULL_SIDE: width of the first pass's window
-NARROW_WINDOW = 6  # pixels at FULL_SIDE: width of the second pass's window
+GRID_SIDE = 1024  # pixels: about the side of the square image on which means are taken
+LEVELS = ((8, 11), (4, 7), (2, 5), (1, 5))  # grid pixels per sample, samples per side of the window; coarse to fine
+TRUST = 0.01  # weight of a coarser level's mean in the next
+CAUTION = 0.15  # keeps colours near their means, for alpha is never exact
 EPSILON = 1e-5
+
+Colours = NDArray[np.float32]  # HxWx3, 0..255
+Shares = NDArray[np.float32]  # HxWx3, 0..1, three times the same: far faster than broadcasting over three channels
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Surroundings:
-    """Mean colours around each pixel, on a small grid: float32, hxwx3, 0..255; `step` = its pixels per pixel (x, y)."""
+class _Sides:
+    """Colours of the foreground and of the background."""
 
-    foreground: NDArray[np.float32]
-    background: NDArray[np.float32]
-    step: tuple[float, float]
-
-    def at(self, colours: NDArray[np.float32], left: int, top: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """`colours` at a rectangle of the image: float32, HxWx3."""
-        x, y = self.step
-        to_grid = np.array([[x, 0, (left + 0.5) * x - 0.5], [0, y, (top + 0.5) * y - 0.5]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        size = (shape[1], shape[0])
-        return np.asarray(cv2.warpAffine(colours, to_grid, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    front: Colours
+    behind: Colours
 
 
 def cut_out(
@@ -51,19 +50,20 @@ def cut_out(
     matte = alpha if matte is None else matte
     height, width = alpha.shape
     rgba = np.empty((height, width, 4), np.uint8)
-    surroundings = _surroundings(rgb, matte) if clean else None
-    window = _window(NARROW_WINDOW * math.sqrt(height * width) / FULL_SIDE)
-    for top in range(0, height, TILE):
-        rows = slice(top, min(top + TILE, height))
+    shrink = min(2 ** max(0, round(math.log2(math.sqrt(height * width) / GRID_SIDE))), STRIP)
+    means = _means(_reduced(rgb, shrink), _reduced(matte, shrink)) if clean else None
+    for top in range(0, height, STRIP):
+        rows = slice(top, min(top + STRIP, height))
         kept = _grown(alpha, rows)
         colour = cv2.bitwise_and(rgb[rows], rgb[rows], mask=kept)
+        if means is not None:
+            unsure = (kept > 0) & (matte[rows] < 255)
+            for columns in _runs(unsure):
+                nearby = _part(means, rows, columns, shrink)
+                sides = _unmixed(rgb[rows, columns].astype(np.float32), _shares(matte[rows, columns]), nearby)
+                cleaned = np.rint(sides.front).astype(np.uint8)
+                cv2.copyTo(cleaned, unsure[:, columns].astype(np.uint8), colour[:, columns])
         cv2.mixChannels([colour, alpha[rows]], [rgba[rows]], [0, 0, 1, 1, 2, 2, 3, 3])
-        if surroundings is None:
-            continue
-        estimated = (kept > 0) & (matte[rows] < 255)
-        for columns in _runs(estimated):
-            colours = _estimate(rgb, matte, (rows, columns), window, surroundings)
-            np.copyto(rgba[rows, columns, :3], colours, where=estimated[:, columns, None])
     return rgba
 
 
@@ -78,65 +78,106 @@ def _grown(alpha: NDArray[np.uint8], rows: slice) -> NDArray[np.uint8]:
 def _runs(wanted: NDArray[np.bool_]) -> Iterator[slice]:
     """Columns of neighbouring squares that hold a wanted pixel."""
     width = wanted.shape[1]
-    touched = np.logical_or.reduceat(wanted.any(axis=0), np.arange(0, width, TILE))
+    touched = np.logical_or.reduceat(wanted.any(axis=0), np.arange(0, width, STRIP))
     edges = np.flatnonzero(np.diff(touched, prepend=False, append=False))
-    for first, last in edges.reshape(-1, 2) * TILE:
+    for first, last in edges.reshape(-1, 2) * STRIP:
         yield slice(int(first), min(int(last), width))
 
 
-def _surroundings(rgb: NDArray[np.uint8], matte: NDArray[np.uint8]) -> _Surroundings:
-    """The first pass: colours of both sides of the edge, over wide windows."""
-    height, width = matte.shape
-    shrink = max(1.0, math.sqrt(height * width) / WIDE_SIDE)
-    size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    colour = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    opacity = cv2.resize(matte, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-    window = _window(WIDE_WINDOW * math.sqrt(height * width) / FULL_SIDE / shrink)
-    return _Surroundings(
-        foreground=_mean(colour, opacity, window),
-        background=_mean(colour, 1 - opacity, window),
-        step=(size[0] / width, size[1] / height),
+def _means(rgb: NDArray[np.uint8], matte: NDArray[np.uint8]) -> _Sides:
+    """Mean colours of both sides around each pixel, from wide windows to narrow ones."""
+    image, share = rgb.astype(np.float32), _shares(matte)
+    front_weight, behind_weight = share**3, (1 - share) ** 3  # means are made of what is almost one side's alone
+    now = _Sides(image.copy(), image.copy())
+    means = _Sides(_mean(now.front, front_weight, LEVELS[0]), _mean(now.behind, behind_weight, LEVELS[0]))
+    for level in LEVELS[1:]:
+        _improve(now, image, share, means, 2 * level[0])
+        means = _Sides(
+            _mean(now.front, front_weight, level, means.front), _mean(now.behind, behind_weight, level, means.behind)
+        )
+    return means
+
+
+def _improve(now: _Sides, image: Colours, share: Shares, means: _Sides, step: int) -> None:
+    """Unmix the soft pixels again, in place: elsewhere one side is the image itself and the other has no weight."""
+    soft = (share[..., 0] > 0) & (share[..., 0] < 1)
+    for top in range(0, len(soft), STRIP):
+        rows = slice(top, min(top + STRIP, len(soft)))
+        for columns in _runs(soft[rows]):
+            block = (rows, columns)
+            better = _unmixed(image[block], share[block], _part(means, rows, columns, step))
+            now.front[block], now.behind[block] = better.front, better.behind
+
+
+def _unmixed(image: Colours, share: Shares, means: _Sides) -> _Sides:
+    """The pair of colours nearest to the means that blends to about the image: least squares, in closed form."""
+    rest = 1 - share
+    unexplained = image - share * means.front - rest * means.behind
+    unexplained /= share * share + rest * rest + CAUTION
+    return _Sides(
+        np.clip(means.front + share * unexplained, 0, 255),
+        np.clip(means.behind + rest * unexplained, 0, 255),
     )
 
 
-def _estimate(
-    rgb: NDArray[np.uint8],
-    matte: NDArray[np.uint8],
-    where: tuple[slice, slice],
-    window: int,
-    surroundings: _Surroundings,
-) -> NDArray[np.uint8]:
-    """Foreground colours of one rectangle: uint8, HxWx3."""
-    rows, columns = where
-    top, left = max(0, rows.start - window), max(0, columns.start - window)
-    around = (slice(top, rows.stop + window), slice(left, columns.stop + window))
-    image = rgb[around].astype(np.float32)
-    opacity = matte[around].astype(np.float32)[..., None] / np.float32(255)
-    background = surroundings.at(surroundings.background, left, top, opacity.shape)
-    first = _fuse(image, opacity, surroundings.at(surroundings.foreground, left, top, opacity.shape), background)
-    inner = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
-    nearby = _mean(first, opacity, window)
-    second = _fuse(image[inner], opacity[inner], nearby[inner], background[inner])
-    return np.rint(second).astype(np.uint8)
+def _mean(colours: Colours, weight: Shares, level: tuple[int, int], prior: Colours | None = None) -> Colours:
+    """Weighted mean colours over windows of a level, one sample per step; where no weight is, those of the coarser one."""
+    step, window = level
+    total = cv2.blur(_reduced(weight, step), (window, window))
+    product = cv2.blur(_reduced(cv2.multiply(colours, weight), step), (window, window))
+    height, width = total.shape[:2]
+    if prior is None:
+        wider = product.sum((0, 1)) / (total.sum((0, 1)) + EPSILON)
+    else:
+        wider = _enlarged(prior, 2)[:height, :width]
+    return np.asarray((product + TRUST * wider) / (total + TRUST))
 
 
-def _fuse(
-    image: NDArray[np.float32],
-    opacity: NDArray[np.float32],
-    foreground: NDArray[np.float32],
-    background: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """F + a (I - aF - (1-a)B): the mean colour, plus what of the pixel a blend of both means does not explain."""
-    unexplained = image - background - opacity * (foreground - background)
-    return np.asarray(np.clip(foreground + opacity * unexplained, 0, 255), np.float32)
+def _part(grid: _Sides, rows: slice, columns: slice, times: int) -> _Sides:
+    """A rectangle of a grid, enlarged; its top and left are multiples of `times`."""
+    return _Sides(_window(grid.front, rows, columns, times), _window(grid.behind, rows, columns, times))
 
 
-def _mean(colour: NDArray[np.float32], weight: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-    """Weighted mean colour over a square window, in pixels."""
-    total = cv2.blur(weight, (window, window))[..., None] + EPSILON
-    return np.asarray(cv2.blur(colour * weight, (window, window)) / total, np.float32)
+def _window(grid: Colours, rows: slice, columns: slice, times: int) -> Colours:
+    if times == 1:
+        return grid[rows, columns]
+    above, left = min(1, rows.start), min(1, columns.start)  # one sample more on each side, to interpolate from
+    part = grid[
+        rows.start // times - above : -(-rows.stop // times) + 1,
+        columns.start // times - left : -(-columns.stop // times) + 1,
+    ]
+    above, left = above * times, left * times
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    return _enlarged(part, times)[above : above + height, left : left + width]
 
 
-def _window(side: float) -> int:
-    """The next odd number of pixels: a window that is centred on its pixel."""
-    return 2 * round(max(side - 1, 0) / 2) + 1
+def _enlarged(grid: Colours, times: int) -> Colours:
+    size = (grid.shape[1] * times, grid.shape[0] * times)
+    return np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _reduced(pixels: Pixels, times: int) -> Pixels:
+    """Means of squares of `times` x `times` pixels; of what is left of them at the right and below.
+
+    Whole squares apart from the rest: OpenCV averages by whole numbers three times as fast as by others.
+    """
+    if times == 1:
+        return pixels
+    height, width = pixels.shape[:2]
+    down, across = height // times, width // times
+    reduced = np.empty((-(-height // times), -(-width // times), *pixels.shape[2:]), pixels.dtype)
+    for rows, to_rows in ((slice(down * times), slice(down)), (slice(down * times, None), slice(down, None))):
+        for columns, to_columns in (
+            (slice(across * times), slice(across)),
+            (slice(across * times, None), slice(across, None)),
+        ):
+            part, target = pixels[rows, columns], reduced[to_rows, to_columns]
+            if target.size:
+                size = (target.shape[1], target.shape[0])
+                target[:] = cv2.resize(part, size, interpolation=cv2.INTER_AREA).reshape(target.shape)
+    return reduced
+
+
+def _shares(matte: NDArray[np.uint8]) -> Shares:
+    share = matte * np.float32(1 / 255)
+    return np.asarray(cv2.merge([share, share, share]), np.float32)

@@ -1,0 +1,234 @@
+"""From an image to a cutout: the real steps around a segmenter that reads the subject from the red channel."""
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from shared.cutter import Cutter, shrink
+from shared.errors import InvalidOptions, NoSubject, ShuttingDown
+from shared.options import CutOptions
+from shared.records import ModelInfo, SourceImage
+from tests.composites import composite, hairy_disc, photograph
+
+
+class RedIsSubject:
+    """A network of 256 x 256 that takes red for subject; remembers what it was given."""
+
+    size = (256, 256)
+
+    def __init__(self, *, matting=False):
+        self.matting = matting
+        self.info = ModelInfo(id="red", revision="1", sha256="ab" * 32, device="cpu", dtype="float32")
+        self.seen = []
+
+    def __call__(self, batch):
+        self.seen.extend(batch)
+        return [image[..., 0].astype(np.float32) / 255 for image in batch]
+
+
+class Doubling:
+    """An enlarger that repeats pixels."""
+
+    sha256 = "cd" * 32
+
+    def __call__(self, rgba, *, scale):
+        return rgba.repeat(scale, axis=0).repeat(scale, axis=1)
+
+    enlarge = __call__
+
+
+class Eroding:
+    """A matting network that makes everything a little less opaque."""
+
+    sha256 = "ef" * 32
+
+    def __call__(self, rgb, alpha):
+        assert rgb.shape[:2] == alpha.shape
+        return alpha // 2 + 64
+
+
+@pytest.fixture
+def segmenter():
+    return RedIsSubject()
+
+
+@pytest.fixture
+def cutter(segmenter):
+    cutter = Cutter(segmenter, max_batch=4)
+    yield cutter
+    cutter.stop()
+
+
+def red_square(width, height, *, alpha=None):
+    """A red square, a quarter of a blue image."""
+    rgb = np.full((height, width, 3), (0, 40, 200), np.uint8)
+    rgb[height // 4 : height - height // 4, width // 4 : width - width // 4] = (255, 30, 20)
+    return SourceImage(rgb=rgb, alpha=alpha)
+
+
+def test_a_cutout_has_the_upload_s_size_and_colours_and_says_where_the_subject_is(cutter):
+    image = red_square(640, 480)
+    cutout = cutter(image, CutOptions())
+    alpha = cutout.rgba[..., 3]
+    assert (cutout.width, cutout.height) == (640, 480)
+    assert (cutout.rgba[..., :3] == image.rgb)[alpha == 255].all()
+    assert (alpha[130:350, 170:470] == 255).all()
+    assert (alpha[:110] == 0).all()
+    assert cutout.subject.coverage == pytest.approx(0.25, abs=0.01)
+    assert np.abs(np.array(cutout.subject.box) - (160, 120, 480, 360)).max() <= 2
+    assert set(cutout.timings_ms) == {"segment", "matte", "upscale"}
+    assert not cutout.rgba.flags.writeable
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (255, 257), (20_000, 200), (8000, 6000)])
+def test_every_size_gets_an_outcome(cutter, width, height):
+    try:
+        cutout = cutter(red_square(width, height), CutOptions())
+    except NoSubject:
+        assert width * height < 10
+    else:
+        assert cutout.rgba.shape == (height, width, 4)
+
+
+def test_an_image_of_one_red_pixel_is_all_subject(cutter):
+    cutout = cutter(SourceImage(rgb=np.array([[[255, 9, 9]]], np.uint8)), CutOptions())
+    assert cutout.rgba.tolist() == [[[255, 9, 9, 255]]]
+
+
+def test_an_image_without_subject_is_refused(cutter):
+    with pytest.raises(NoSubject):
+        cutter(SourceImage(rgb=np.full((50, 50, 3), 40, np.uint8)), CutOptions())
+
+
+def test_the_upload_s_own_alpha_is_multiplied_in(cutter):
+    own = np.tile(np.linspace(0, 255, 640).astype(np.uint8), (480, 1))
+    opaque = cutter(red_square(640, 480), CutOptions()).rgba
+    cutout = cutter(red_square(640, 480, alpha=own), CutOptions()).rgba
+    product = opaque[..., 3].astype(float) * own / 255
+    assert np.abs(cutout[..., 3] - product).max() <= 0.51
+    assert (cutout[200, 300] == (255, 30, 20, own[200, 300])).all()
+
+
+def test_the_network_sees_srgb_and_the_cutout_keeps_the_upload_s_own_numbers_and_profile(segmenter, cutter):
+    lab = ImageCms.createProfile("LAB")
+    assert lab is not None
+    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = SourceImage(rgb=red_square(300, 300).rgb, icc_profile=swapped)
+    cutout = cutter(image, CutOptions())
+    assert cutout.icc_profile == swapped
+    assert np.abs(segmenter.seen[0].astype(int) - shrink(image.rgb, (256, 256))).max() <= 2
+    assert (cutout.rgba[150, 150, :3] == image.rgb[150, 150]).all()
+
+
+def test_the_preset_follows_the_checkpoint_unless_told_otherwise():
+    half = SourceImage(rgb=np.full((64, 64, 3), (140, 0, 0), np.uint8))  # probability 0.549
+    binary, soft = Cutter(RedIsSubject()), Cutter(RedIsSubject(matting=True))
+    with pytest.raises(NoSubject):
+        binary(half, CutOptions())
+    assert (soft(half, CutOptions()).rgba[..., 3] == 140).all()
+    for preset in ("soft", "off"):
+        assert (binary(half, CutOptions.from_texts({"mask_preset": preset})).rgba[..., 3] == 140).all()
+    with pytest.raises(NoSubject):
+        soft(half, CutOptions.from_texts({"mask_preset": "standard"}))
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"esrgan_stage": "after"}, {"esrgan_stage": "before"}, {"alpha_matting": "vitmatte"}]
+)
+def test_a_network_that_is_not_loaded_is_an_invalid_option_by_name(cutter, segmenter, wanted):
+    options = CutOptions.from_texts(wanted)
+    for ask in (cutter.weights_sha256, lambda options: cutter(red_square(64, 64), options)):
+        with pytest.raises(InvalidOptions, match=next(iter(wanted))):
+            ask(options)
+    assert not segmenter.seen
+
+
+def test_enlarging_after_the_cut_scales_pixels_and_box():
+    cutter = Cutter(RedIsSubject(), upscaler=Doubling())
+    plain = cutter(red_square(80, 60), CutOptions())
+    cutout = cutter(red_square(80, 60), CutOptions.from_texts({"esrgan_stage": "after", "esrgan_scale": "4"}))
+    assert (cutout.rgba == plain.rgba.repeat(4, axis=0).repeat(4, axis=1)).all()
+    assert cutout.subject.box == tuple(4 * side for side in plain.subject.box)
+
+
+def test_enlarging_and_denoising_before_change_only_what_the_network_sees(caplog):
+    segmenter = RedIsSubject()
+    cutter = Cutter(segmenter, upscaler=Doubling())
+    image = SourceImage(rgb=photograph("astronaut", 200, 200))
+    caplog.set_level(logging.WARNING)
+    off = CutOptions.from_texts({"mask_preset": "off"})
+    for name, value in ({"esrgan_stage": "off"} | {"esrgan_stage": "before"}).items():
+        cutout = cutter(image, CutOptions.from_texts({name: value}, off))
+        assert cutout.rgba.shape == (200, 200, 4)
+    quiet = cutter(image, CutOptions.from_texts({"denoise": "nlm"}, off))
+    assert quiet.rgba.shape == (200, 200, 4)
+    before, denoised = segmenter.seen
+    assert (before == shrink(image.rgb.repeat(2, axis=0).repeat(2, axis=1), (256, 256))).all()
+    rough = cv2.Laplacian(shrink(image.rgb, (256, 256)), cv2.CV_32F).std()
+    assert cv2.Laplacian(denoised, cv2.CV_32F).std() < rough
+    assert "esrgan_stage=before" in caplog.text
+    assert "denoise=nlm" in caplog.text
+
+
+@pytest.mark.parametrize("wanted", [{"esrgan_stage": "after"}, {"esrgan_stage": "before"}, {"denoise": "nlm"}])
+def test_above_the_largest_side_enlarging_and_denoising_are_skipped_and_noted(wanted):
+    cutter = Cutter(RedIsSubject(), upscaler=Doubling(), esrgan_max_side=100)
+    cutout = cutter(red_square(101, 50), CutOptions.from_texts(wanted))
+    assert (cutout.width, cutout.height) == (101, 50)
+    assert list(cutout.notes.values()) == ["skipped: 101 pixels is more than the 100 that this service enlarges"]
+    assert cutter(red_square(100, 50), CutOptions.from_texts(wanted)).notes == {}
+
+
+def test_a_matting_network_refines_the_matte():
+    cutter = Cutter(RedIsSubject(), refiner=Eroding())
+    cutout = cutter(red_square(64, 64), CutOptions.from_texts({"alpha_matting": "vitmatte"}))
+    assert cutout.rgba[32, 32, 3] == 255 // 2 + 64
+
+
+def test_the_hash_covers_every_network_that_the_options_run():
+    cutter = Cutter(RedIsSubject(), upscaler=Doubling(), refiner=Eroding())
+    texts = ({}, {"esrgan_stage": "after"}, {"alpha_matting": "vitmatte"})
+    texts = (*texts, {"esrgan_stage": "after", "alpha_matting": "vitmatte"})
+    hashes = [cutter.weights_sha256(CutOptions.from_texts(text)) for text in texts]
+    assert hashes[0] == "ab" * 32
+    assert len(set(hashes)) == 4
+    assert {len(each) for each in hashes} == {64}
+
+
+def test_the_same_image_gives_the_same_pixels_whoever_else_is_served():
+    cutter = Cutter(RedIsSubject(), max_batch=3, max_wait_ms=1)
+    images = [SourceImage(rgb=composite(hairy_disc(90, 70, seed=seed)).image) for seed in range(8)]
+    options = CutOptions.from_texts({"mask_preset": "off"})
+    alone = [cutter(image, options).rgba for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: cutter(image, options).rgba, images))
+    assert all((one == other).all() for one, other in zip(alone, together, strict=True))
+
+
+def test_a_stopped_cutter_refuses_images():
+    cutter = Cutter(RedIsSubject())
+    cutter.stop()
+    with pytest.raises(ShuttingDown):
+        cutter(red_square(64, 64), CutOptions())
+    assert threading.active_count() < 50
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (1333, 777, (1024, 1024)),
+        (2001, 3000, (512, 512)),
+        (5, 3, (320, 320)),
+        (20_000, 100, (256, 256)),
+        (1, 1, (64, 64)),
+    ],
+)
+def test_the_network_s_input_is_pillow_s_antialiased_bilinear_within_one_level(width, height, size):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    whole = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR))
+    assert np.abs(shrink(noise, size).astype(int) - whole).max() <= 1
