@@ -41,13 +41,14 @@ RUN python -m shared.models.weights "${MODEL}" --revision "${MODEL_REVISION}" --
 # ---- the image; all files belong to root and nobody else may write them
 FROM ${PYTHON_IMAGE}
 ARG MODEL MODEL_REVISION ESRGAN_MODEL
-RUN useradd --system --uid 10001 --home-dir /tmp --shell /usr/sbin/nologin cutdrop
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin cutdrop
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=weights /opt/models /opt/models
 WORKDIR /app
 COPY function/ function/
 COPY shared/ shared/
 ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     HF_HUB_OFFLINE=1 \
     MODEL=${MODEL} \

@@ -37,7 +37,7 @@ resource "google_cloud_run_v2_job" "backfill" {
         }
 
         dynamic "env" {
-          for_each = merge(local.environment, { UPLOAD_BUCKETS = local.backfill_bucket })
+          for_each = merge(local.environment, { UPLOAD_BUCKETS = join(",", local.backfill_buckets) })
           content {
             name  = env.key
             value = env.value
@@ -51,5 +51,6 @@ resource "google_cloud_run_v2_job" "backfill" {
 }
 
 locals {
-  backfill_bucket = coalesce(var.backfill_bucket, google_storage_bucket.images["upload"].name)
+  backfill_bucket  = coalesce(var.backfill_bucket, google_storage_bucket.images["upload"].name)
+  backfill_buckets = distinct([local.backfill_bucket, google_storage_bucket.images["upload"].name]) # what a manifest may name
 }

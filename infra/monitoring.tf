@@ -6,14 +6,21 @@ locals {
 }
 
 resource "google_logging_metric" "outcomes" {
-  name             = "${local.metric_prefix}_outcomes"
-  description      = "Uploads by what became of them; code is empty for a cutout."
-  filter           = "${local.log_of_service} AND jsonPayload.timings_ms.total>=0"
-  label_extractors = { code = "EXTRACT(jsonPayload.code)" }
+  name        = "${local.metric_prefix}_outcomes"
+  description = "Deliveries by what became of them: completed, failed (code says why), ignored, retry, crash."
+  filter      = "${local.log_of_service} AND jsonPayload.logger=\"cutdrop\" AND jsonPayload.status:*"
+
+  label_extractors = {
+    status = "EXTRACT(jsonPayload.status)"
+    code   = "EXTRACT(jsonPayload.code)"
+  }
 
   metric_descriptor {
     metric_kind = "DELTA"
     value_type  = "INT64"
+    labels {
+      key = "status"
+    }
     labels {
       key = "code"
     }
@@ -22,8 +29,8 @@ resource "google_logging_metric" "outcomes" {
 
 resource "google_logging_metric" "latency" {
   name            = "${local.metric_prefix}_latency"
-  description     = "Milliseconds from request to published message."
-  filter          = google_logging_metric.outcomes.filter
+  description     = "Milliseconds of one delivery, from the start of work to the published message."
+  filter          = "${google_logging_metric.outcomes.filter} AND jsonPayload.status=\"completed\" AND jsonPayload.repeated=false"
   value_extractor = "EXTRACT(jsonPayload.timings_ms.total)"
 
   metric_descriptor {
@@ -62,16 +69,18 @@ locals {
   of_uploads         = "subscription_id=\"${local.upload_subscription}\""
   of_dead_letters    = "subscription_id=\"${google_pubsub_subscription.dead_letter.name}\""
 
+  uploads_rate = "sum(rate(${local.outcomes}{${local.of_run},status=~\"completed|failed\"}[30m]))"
+
   query = {
     dead_letters = "sum(increase(pubsub_googleapis_com:subscription_dead_letter_message_count{${local.of_uploads}}[10m]))"
     backlog_age  = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.of_uploads}})"
     dead_age     = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.of_dead_letters}})"
-    failures     = "sum(rate(${local.outcomes}{${local.of_run},code!=\"\"}[30m])) / sum(rate(${local.outcomes}{${local.of_run}}[30m]))"
-    uploads      = "sum(increase(${local.outcomes}{${local.of_run}}[30m]))"
+    failures     = "sum(rate(${local.outcomes}{${local.of_run},status=\"failed\"}[30m])) / ${local.uploads_rate}"
+    uploads      = "1800 * ${local.uploads_rate}"
     p50          = "histogram_quantile(0.50, sum by (le) (rate(${local.latency}{${local.of_run}}[10m])))"
     p95          = "histogram_quantile(0.95, sum by (le) (rate(${local.latency}{${local.of_run}}[10m])))"
     starts       = "sum(increase(${local.gpu_start_failures}{${local.of_run}}[10m]))"
-    by_code      = "sum by (code) (rate(${local.outcomes}{${local.of_run}}[5m]))"
+    by_code      = "sum by (status, code) (rate(${local.outcomes}{${local.of_run}}[5m]))"
     waiting      = "sum(pubsub_googleapis_com:subscription_num_undelivered_messages{${local.of_uploads}})"
     instances    = "sum by (state) (run_googleapis_com:container_instance_count{${local.of_service}})"
     answers      = "sum by (response_code) (rate(run_googleapis_com:request_count{${local.of_service}}[5m]))"
@@ -149,7 +158,7 @@ resource "google_monitoring_alert_policy" "alert" {
 
 locals {
   charts = [ # title, unit of the axis, queries
-    ["Outcomes per second, by failure code", "1/s", [local.query.by_code]],
+    ["Outcomes per second, by status and code", "1/s", [local.query.by_code]],
     ["Milliseconds per upload, 50th and 95th percentile", "ms", [local.query.p50, local.query.p95]],
     ["Uploads waiting", "", [local.query.waiting]],
     ["Age of the oldest waiting upload and dead letter", "s", [local.query.backlog_age, local.query.dead_age]],

@@ -255,7 +255,7 @@ variable "alert_failure_ratio" {
 }
 
 variable "alert_p95_ms" {
-  description = "95th percentile of the time from request to published message, in milliseconds, that raises an alert."
+  description = "95th percentile of the time from the start of work to the published message, in milliseconds, that raises an alert."
   type        = number
   default     = 20000
   validation {
