@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(path for part in ("function", "shared") for path in (ROOT / part).rglob("*.py"))
-LONGEST_FILE = 300  # lines; networks may be longer
+LONG_FILE = 300  # lines, nine in ten; networks may be longer
+LONGEST_FILE = 400
 LONGEST_FUNCTION = 30  # lines, nine in ten
 
 
@@ -46,11 +47,14 @@ def test_each_import_contract_can_fail(tmp_path, module, line, contract):
     assert f"{contract} BROKEN" in result.stdout
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_outgrows_its_reader(path):
-    if (ROOT / "shared" / "models") in path.parents:
-        pytest.skip("networks may be longer")
-    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+def test_nine_files_in_ten_are_read_in_one_sitting_and_none_is_a_book():
+    networks = ROOT / "shared" / "models"
+    lengths = {
+        path.relative_to(ROOT): len(path.read_text().splitlines()) for path in SOURCES if networks not in path.parents
+    }
+    long = {path: lines for path, lines in lengths.items() if lines > LONG_FILE}
+    assert len(long) <= len(lengths) / 10, long
+    assert max(lengths.values()) <= LONGEST_FILE, long
 
 
 def test_nine_functions_in_ten_fit_on_a_screen():
