@@ -7,6 +7,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from skimage import data
 from shared.errors import NetworkFailed, OutOfGpuMemory, WeightsError
 from shared.models import realesrgan
 from shared.models.realesrgan import PUBLISHED, RealEsrgan, bleed, enlarge_alpha, load
+from tests.benchmarks.metrics import edge_line
 from tests.realesrgan_networks import general_x4_like, save, x2plus_like, x4plus_like
 
 NETWORKS = {"x2plus": x2plus_like, "x4plus": x4plus_like, "general-x4v3": general_x4_like}
@@ -90,6 +92,23 @@ def test_the_colour_around_the_subject_does_not_reach_into_it(checkpoints: dict[
     on_green[on_green[:, :, 3] == 0, :3] = (0, 255, 0)
     network = enlarger(checkpoints["x2plus"], tile=64)
     assert (network(on_black, scale=2) == network(on_green, scale=2)).all()
+
+
+def test_a_grey_edge_has_no_dark_or_bright_line_on_black_white_and_green(tmp_path: Path) -> None:
+    """The published network adds what it learnt to the enlarged input; with nothing learnt, the input remains."""
+    network = general_x4_like()
+    path = save(network, tmp_path / "nothing-learnt.pth")
+    state = torch.load(path, weights_only=True)
+    last = max((name for name in state["params_ema"] if name.endswith("weight")), key=lambda n: int(n.split(".")[1]))
+    for name in (last, last.replace("weight", "bias")):
+        state["params_ema"][name].zero_()
+    torch.save(state, path)
+    grey = cutout(np.full((40, 40, 3), 128, np.uint8))
+    assert 0 < grey[20, :, 3].min(initial=255, where=grey[20, :, 3] > 0) < 255
+    enlarged = enlarger(path, tile=64)(grey, scale=4)
+    assert edge_line(enlarged[:, :, :3], enlarged[:, :, 3] / 255, (128, 128, 128)) <= 0.5
+    careless = cv2.resize(grey, (160, 160), interpolation=cv2.INTER_LANCZOS4)
+    assert edge_line(careless[:, :, :3], careless[:, :, 3] / 255, (128, 128, 128)) > 3
 
 
 def test_hidden_colour_is_kept_beside_the_edge_and_zero_elsewhere(checkpoints: dict[str, Path]) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -119,13 +119,7 @@ class RealEsrgan:
         rgba: uint8, HxWx4. Gives uint8, (H*scale)x(W*scale)x4, colour 0 where alpha is 0 except beside the edge.
         Raises OutOfGpuMemory, NetworkFailed.
         """
-        alpha = rgba[:, :, 3]
-        colour = bleed(rgba)
-        enlarged = self.enlarge(colour, scale=scale, wanted=alpha > 0)
-        opacity = enlarge_alpha(alpha, scale)
-        beside_edge = cv2.dilate(opacity, np.ones((2 * scale + 1, 2 * scale + 1), np.uint8))
-        enlarged[beside_edge == 0] = 0
-        return np.asarray(cv2.merge([enlarged, opacity]), np.uint8)
+        return enlarge_cutout(rgba, self.enlarge, scale=scale)
 
     def enlarge(
         self, rgb: NDArray[np.uint8], *, scale: int, wanted: NDArray[np.bool_] | None = None
@@ -218,6 +212,28 @@ def _mirrored(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
         return np.zeros_like(index)
     folded = np.abs(index) % (2 * length - 2)
     return np.minimum(folded, 2 * length - 2 - folded)
+
+
+class Enlarge(Protocol):
+    """Opaque colour, enlarged: RealEsrgan.enlarge."""
+
+    def __call__(
+        self, rgb: NDArray[np.uint8], /, *, scale: int, wanted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]: ...
+
+
+def enlarge_cutout(rgba: NDArray[np.uint8], enlarge: Enlarge, *, scale: int) -> NDArray[np.uint8]:
+    """A straight-alpha cutout with its colour enlarged by `enlarge` and its opacity apart, as RealEsrgan(...) gives it.
+
+    The enlarger sees no transparency: colours are grown outward below it first. What it makes of them is kept beside
+    the edge and zeroed elsewhere.
+    """
+    alpha = rgba[:, :, 3]
+    enlarged = enlarge(bleed(rgba), scale=scale, wanted=alpha > 0)
+    opacity = enlarge_alpha(alpha, scale)
+    beside_edge = cv2.dilate(opacity, np.ones((2 * scale + 1, 2 * scale + 1), np.uint8))
+    enlarged[beside_edge == 0] = 0
+    return np.asarray(cv2.merge([enlarged, opacity]), np.uint8)
 
 
 def bleed(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
