@@ -15,6 +15,7 @@ from google.cloud import storage
 from function.local import LocalCloud, PublishedMessage
 from function.local.files import LocalFile
 from function.local.pictures import before_after
+from shared.errors import RejectedUpload
 from shared.messages import CompletionMessage, parse
 
 MOST_AT_ONCE = 32  # uploads without an outcome: bounds what the local store holds
@@ -130,5 +131,6 @@ class LocalRun:
         except NotFound:
             return None
         if output.content_type.startswith("image/"):
-            before_after(file.path, path, path.with_name(f"{path.stem}.before-after.png"))
+            with suppress(RejectedUpload, OSError):  # the file may have changed or gone since it was uploaded
+                before_after(file.path, path, path.with_name(f"{path.stem}.before-after.png"))
         return path

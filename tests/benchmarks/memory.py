@@ -1,0 +1,96 @@
+"""Peak memory and time of each size of upload, through the real server: python -m tests.benchmarks.memory [--model M]
+
+Peak memory is what the worker process held at most (VmHWM), measured for each upload apart; "above idle" is what that
+upload added. Times are the completion message's own.
+"""
+
+import argparse
+import io
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from rich.table import Table
+
+from function.local.outcomes import console
+from tests.service import Service, running
+
+SIZES = ((800, 600), (1200, 1600), (3000, 4000), (1, 1), (20_000, 200), (8000, 6000))
+ROOMS = ("decode", "segment", "matte", "encode", "total")
+MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The worker process's memory, in MB."""
+
+    pid: int
+
+    def start(self) -> None:
+        """Forget the peak so far."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def read(self, field: str) -> float:
+        """VmRSS = now, VmHWM = the peak."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024 / MB
+
+
+def photograph(width: int, height: int) -> bytes:
+    """A JPEG with a subject, soft edges and grain, as a camera writes it."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(30, 140, (9, 9, 3), np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    axes = (max(1, width // 4), max(1, height // 3))
+    cv2.ellipse(picture, (width // 2, height // 2), axes, 0, 0, 360, (210, 190, 90), -1, cv2.LINE_AA)
+    grain = random.integers(0, 12, (min(height, 512), min(width, 512), 1), np.uint8)
+    times = (-(-height // grain.shape[0]), -(-width // grain.shape[1]), 1)
+    picture = cv2.add(picture, cv2.merge([np.tile(grain, times)[:height, :width]] * 3))
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=92)
+    return stream.getvalue()
+
+
+def measure(service: Service, worker: Memory, width: int, height: int) -> list[str]:
+    name, data = f"{width}x{height}.jpg", photograph(width, height)
+    idle = worker.read("VmRSS")
+    worker.start()
+    service.upload(name, data)
+    told = service.outcome(name, timeout=600)
+    service.settled()
+    peak = worker.read("VmHWM")
+    size = told["outputs"][0]["bytes"] if told["outputs"] else 0
+    rooms = [f"{told['timings_ms'][room]:,.0f}" for room in ROOMS]
+    outcome = told["code"] or told["status"]
+    return [
+        f"{width}x{height}",
+        outcome,
+        f"{len(data) / MB:.2f}",
+        f"{size / MB:.2f}",
+        *rooms,
+        f"{peak:,.0f}",
+        f"{peak - idle:,.0f}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="embedded")
+    model = parser.parse_args().model
+    table = Table("pixels", "outcome", "upload MB", "result MB", *(f"{room} ms" for room in ROOMS), box=None)
+    table.add_column("peak MB")
+    table.add_column("above idle MB")
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "log", model) as service:
+        worker = Memory(int(Path(f"/proc/{service.server.pid}/task/{service.server.pid}/children").read_text()))
+        measure(service, worker, 64, 64)  # what every process pays once
+        for width, height in SIZES:
+            table.add_row(*measure(service, worker, width, height))
+    console().print(table)
+
+
+if __name__ == "__main__":
+    main()
