@@ -49,25 +49,26 @@ class Samples:
         files = sorted(folder.glob("*.npy"))
         if not files:
             raise FileNotFoundError(f"no rendered scenes in {folder}; run python -m shared.models.embedded.data first")
-        self.planes = np.empty((len(files) * CHUNK, PLANES, kept, kept), np.uint8)
-        for index, file in enumerate(files):
-            self.planes[index * CHUNK : (index + 1) * CHUNK] = _shrunk(np.load(file, mmap_mode="r"), kept)
+        self.chunks = [_shrunk(np.load(file, mmap_mode="r"), kept) for file in files]
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
         """Normalised images [count, 3, side, side] and alphas [count, 1, side, side]."""
-        front, back, second = (self._draw(count) for _ in range(3))
-        image, alpha = self._pasted(front[:, :3], front[:, 3:4], back[:, 4:], front[:, 4:])
-        twice = torch.from_numpy(self.random.random(count) < 0.12).to(self.device).view(-1, 1, 1, 1)
-        other = second[:, 3:4] * twice
-        image, alpha = image * (1 - other) + second[:, :3] * other, alpha + other * (1 - alpha)
+        front, back = self._draw(count, slice(0, PLANES)), self._draw(count, slice(4, PLANES))
+        image, alpha = self._pasted(front[:, :3], front[:, 3:4], back, front[:, 4:])
+        paired = torch.from_numpy(self.random.permutation(count)[: round(0.12 * count)]).to(self.device)
+        second = self._draw(len(paired), slice(0, 4))
+        other = second[:, 3:]
+        image[paired] = image[paired] * (1 - other) + second[:, :3] * other
+        alpha[paired] = alpha[paired] + other * (1 - alpha[paired])
         image = self._toned(image)
         images = [self._photographed(i) for i in image.cpu()]
         return normalised(torch.stack(images).to(self.device)), alpha
 
-    def _draw(self, count: int) -> Tensor:
-        """Stored planes of random scenes, cropped, stretched and mirrored at random."""
-        chosen = self.random.integers(len(self.planes), size=count)
-        planes = torch.from_numpy(self.planes[chosen]).to(self.device).float() / 255
+    def _draw(self, count: int, kept: slice) -> Tensor:
+        """Some of the stored planes of random scenes, cropped, stretched and mirrored at random."""
+        chosen = self.random.integers(len(self.chunks) * CHUNK, size=count)
+        stored = np.stack([self.chunks[scene // CHUNK][scene % CHUNK, kept] for scene in chosen])
+        planes = torch.from_numpy(stored).to(self.device).float() / 255
         zoom = self.random.choice([1.0, 0.85, 0.7], count, p=[0.5, 0.3, 0.2]) * self.random.uniform(0.9, 1.0, count)
         stretch = self.random.uniform(0.9, 1.0, count)
         flip = self.random.choice([-1.0, 1.0], count)
@@ -75,7 +76,9 @@ class Samples:
         matrix = np.zeros((count, 2, 3), np.float32)
         matrix[:, 0, 0], matrix[:, 1, 1] = zoom * flip, zoom * stretch
         matrix[:, 0, 2], matrix[:, 1, 2] = self.random.uniform(-1, 1, (2, count)) * room * 0.8
-        grid = nnf.affine_grid(torch.from_numpy(matrix).to(self.device), [count, PLANES, self.side, self.side], False)
+        grid = nnf.affine_grid(
+            torch.from_numpy(matrix).to(self.device), [*planes.shape[:2], self.side, self.side], False
+        )
         return nnf.grid_sample(planes, grid, padding_mode="border", align_corners=False)
 
     def _pasted(self, colour: Tensor, alpha: Tensor, other: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def render_layers(seed: int, size: tuple[int, int], device: torch.device, kind: 
     light = _light(random)
     names, weights = list(KINDS), np.array([KINDS[k][1] for k in KINDS])
     kind = kind or names[int(random.choice(len(names), p=weights / weights.sum()))]
-    noise = noise_fields(random, height, width, device)
+    noise = noise_fields(np.random.default_rng([seed, 4]), height, width, device)
     background = _background(random, noise, light, kind)
     canvas = Canvas(noise, light)
     canvas.draw(KINDS[kind][0](random, width, height))
@@ -103,8 +103,8 @@ def render_layers(seed: int, size: tuple[int, int], device: torch.device, kind: 
 def photographed(image: np.ndarray, random: Random) -> np.ndarray:
     """The image (uint8 [h, w, 3]) with sensor noise and JPEG artefacts, same shape and type."""
     noisy = image.astype(np.float32)
-    noisy += random.normal(0, 6 * random.random() ** 2, image.shape).astype(np.float32)
-    noisy += random.normal(0, 4 * random.random() ** 2, (*image.shape[:2], 1)).astype(np.float32)
+    noisy += random.standard_normal(image.shape, np.float32) * (6 * random.random() ** 2)
+    noisy += random.standard_normal((*image.shape[:2], 1), np.float32) * (4 * random.random() ** 2)
     quality = int(random.integers(45, 98))
     _, data = cv2.imencode(".jpg", np.clip(noisy, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)

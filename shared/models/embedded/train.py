@@ -10,6 +10,7 @@ import argparse
 import copy
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +19,17 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, distributed
 
 from shared.models.birefnet import BiRefNet, BiRefNetConfig
 from shared.models.embedded.data import Samples, normalised, render_chunk
-from shared.models.embedded.scenes import ASPECTS, HELD_OUT, render
+from shared.models.embedded.scenes import ASPECTS, HELD_OUT, Scene, render
 
 HERE = Path(__file__).parent
 VALIDATION = HELD_OUT + 500_000_000  # chooses the checkpoint; the figures of the card come from HELD_OUT on
 # Side of the crops and share of the time: small first, the inference size last.
-STAGES = ((128, 0.7), (192, 0.12), (256, 0.18))
-BATCH_PIXELS = 24 * 128 * 128
+STAGES = ((64, 0.34), (128, 0.42), (256, 0.24))
+BATCH_PIXELS = 12 * 128 * 128  # of each worker
 PEAK_RATE, FLOOR_RATE, DECAY, WARM_UP = 2e-3, 2e-5, 0.05, 150
 SAVE_SECONDS = 300
 
@@ -154,7 +155,7 @@ def rate_at(progress: float, step: int) -> float:
 
 def train_step(run: Run, samples: Samples, progress: float) -> float:
     """One step of the optimiser and of the running average; gives the loss."""
-    count = max(4, BATCH_PIXELS // samples.side**2)
+    count = min(24, max(4, BATCH_PIXELS // samples.side**2))
     image, alpha = samples.batch(count)
     for group in run.optimiser.param_groups:
         group["lr"] = rate_at(progress, run.step)
@@ -162,6 +163,7 @@ def train_step(run: Run, samples: Samples, progress: float) -> float:
     loss = loss_of(run.model, image, alpha)
     run.optimiser.zero_grad()
     loss.backward()
+    _share_gradients(run)
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), 2.0)
     run.optimiser.step()
     keep = min(0.998, (run.step + 1) / (run.step + 20))
@@ -176,28 +178,47 @@ def train_step(run: Run, samples: Samples, progress: float) -> float:
     return float(loss.detach())
 
 
-def train(run: Run, scenes: Path, minutes: float, out: Path, state: Path) -> None:
-    """Goes on until `minutes` are spent in all; the best average so far is in `out`, everything else in `state`."""
+def _share_gradients(run: Run) -> None:
+    """Averages gradients, and the time spent, over the worker processes."""
+    if not distributed.is_initialized():
+        return
+    parameters = [p for p in run.model.parameters() if p.grad is not None]
+    clock = torch.tensor([run.minutes], device=parameters[0].device)
+    flat = torch.cat([clock, *(p.grad.flatten() for p in parameters if p.grad is not None)])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    run.minutes = float(flat[0])
+    for parameter, gradient in zip(parameters, flat[1:].split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = gradient.view_as(parameter)
+
+
+def side_at(progress: float) -> int:
+    """The crops' side at a share of the time."""
+    bounds = np.cumsum([share for _, share in STAGES])
+    return STAGES[min(int(np.searchsorted(bounds, progress, "right")), len(STAGES) - 1)][0]
+
+
+def train(run: Run, options: argparse.Namespace) -> None:
+    """Goes on until the minutes are spent; the best average so far is in --out, everything else in --state."""
     device = next(run.model.parameters()).device
+    truth = list(held_out(VALIDATION, 60)) if options.rank == 0 else []
     samples, saved, losses = None, time.monotonic(), [0.0]
-    while run.minutes < minutes:
+    while run.minutes < options.minutes:
         start = time.monotonic()
-        progress = run.minutes / minutes
-        bounds = np.cumsum([share for _, share in STAGES])
-        side = STAGES[min(int(np.searchsorted(bounds, progress, "right")), len(STAGES) - 1)][0]
-        if samples is None or samples.side != side:
-            samples = Samples(scenes, side, device, run.step)
+        progress = run.minutes / options.minutes
+        if samples is None or samples.side != side_at(progress):
+            samples = Samples(options.scenes, side_at(progress), device, 1000 * run.step + options.rank)
             run.best *= 0.98  # the figure of another size is no bar for this one
         losses = [*losses[-50:], train_step(run, samples, progress)]
         run.minutes += (time.monotonic() - start) / 60
-        if time.monotonic() - saved > SAVE_SECONDS or run.minutes >= minutes:
-            overlap, error = evaluate(run.average, VALIDATION, 60)
-            print(f"{run.minutes:.1f} min step {run.step} side {side} loss {np.mean(losses):.3f} "
+        if options.rank == 0 and (time.monotonic() - saved > SAVE_SECONDS or run.minutes >= options.minutes):
+            overlap, error = evaluate(run.average, truth)
+            print(f"{run.minutes:.1f} min step {run.step} side {samples.side} loss {np.mean(losses):.3f} "
                   f"IoU {overlap:.3f} MAE {error:.4f}", flush=True)  # fmt: skip
             if overlap >= run.best:
                 run.best = overlap
-                export(run.average, out)
-            run.save(state)
+                export(run.average, options.out)
+            run.save(options.state)
             saved = time.monotonic()
 
 
@@ -228,12 +249,17 @@ def predict(model: BiRefNet, image: np.ndarray) -> np.ndarray:
     return np.asarray(full, np.float32)
 
 
-def evaluate(model: BiRefNet, first: int, count: int) -> tuple[float, float]:
-    """Mean IoU at threshold 0.5 and mean absolute error on `count` renders of the seeds from `first` on."""
-    overlaps, errors = [], []
+def held_out(first: int, count: int) -> Iterable[Scene]:
+    """Renders of about 320 x 320 pixels through a camera, of the seeds from `first` on."""
     for seed in range(first, first + count):
         aspect = ASPECTS[seed % len(ASPECTS)]
-        scene = render(seed, (round(320 * aspect**0.5), round(320 / aspect**0.5)), camera=True)
+        yield render(seed, (round(320 * aspect**0.5), round(320 / aspect**0.5)), camera=True)
+
+
+def evaluate(model: BiRefNet, scenes: Iterable[Scene]) -> tuple[float, float]:
+    """Mean IoU at threshold 0.5 and mean absolute error."""
+    overlaps, errors = [], []
+    for scene in scenes:
         guess = predict(model, scene.image)
         both, either = (guess > 0.5) & (scene.alpha > 0.5), (guess > 0.5) | (scene.alpha > 0.5)
         overlaps.append(float(both.sum() / max(1, either.sum())))
@@ -247,24 +273,31 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, default=Path("scenes"), help="folder of rendered chunks")
     parser.add_argument("--chunks", type=int, default=40, help="chunks to render first if the folder has none")
     parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument("--workers", type=int, default=1, help="processes that share each step, each started by hand")
+    parser.add_argument("--rank", type=int, default=0, help="this process among the workers, from 0")
     parser.add_argument("--state", type=Path, default=Path("training.pt"), help="what --resume goes on from")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--evaluate", type=int, default=0, metavar="N")
     options = parser.parse_args()
-    torch.set_num_threads(min(2, torch.get_num_threads()))
     if options.evaluate:
-        overlap, error = evaluate(load(options.out), HELD_OUT, options.evaluate)
+        overlap, error = evaluate(load(options.out), held_out(HELD_OUT, options.evaluate))
         print(f"{options.evaluate} held-out renders: mean IoU {overlap:.4f}, MAE {error:.4f}")
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     options.scenes.mkdir(parents=True, exist_ok=True)
     for index in range(options.chunks if not any(options.scenes.glob("*.npy")) else 0):
         render_chunk(options.scenes, index, device)
+    if options.workers > 1:
+        # One thread per process: no barrier inside a layer waits for a core that another process holds.
+        torch.set_num_threads(1)
+        meeting = f"file://{options.state.resolve()}.meeting"
+        distributed.init_process_group("gloo", init_method=meeting, rank=options.rank, world_size=options.workers)
+    torch.manual_seed(0)
     run = Run.fresh(device)
     if options.resume:
         run.load(options.state)
-    train(run, options.scenes, options.minutes, options.out, options.state)
+    train(run, options)
 
 
 if __name__ == "__main__":
