@@ -11,6 +11,7 @@ import pytest
 from google.cloud import pubsub_v1, storage
 
 from function.cloud import GcsObjectStore, PubSubPublisher
+from function.local import LocalCloud
 from function.local.faults import Effect, Fault
 from function.local.server_process import free_port
 from function.local.store import LocalStore
@@ -486,3 +487,20 @@ def test_every_message_of_many_threads_is_taken_or_refused_never_both(topics, pu
         taken = [key for key in pool.map(publish, range(100)) if key]
     assert sorted(sent.attributes["ce-id"] for sent in topics.messages) == sorted(taken)
     assert len(taken) >= 60
+
+
+def test_a_proxy_of_the_machine_stays_out_of_the_local_clouds_way(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("no_proxy", "internal.example")
+    with LocalCloud() as cloud:
+        for name, value in cloud.environment().items():
+            monkeypatch.setenv(name, value)
+        store = GcsObjectStore.connect(cloud.output_bucket, concurrency=1, deadline_s=5)
+        publisher = PubSubPublisher.connect(cloud.topic, deadline_s=5)
+        assert store.write("a.png", PNG, {}, if_generation_match=0) == store.find("a.png")
+        publisher.publish(message())
+        assert len(cloud.topics.messages) == 1
+        assert cloud.environment()["no_proxy"].startswith("internal.example,")
+        publisher.close()
+        store.close()

@@ -5,6 +5,7 @@ with LocalCloud() as cloud, ServerProcess(cloud.environment(), log=path) as serv
     ...  # upload with google.cloud.storage, then cloud.topics.wait_for(...)
 """
 
+import os
 from pathlib import Path
 
 from function.local.eventarc import Eventarc, RetryPolicy, Transport
@@ -82,7 +83,10 @@ class LocalCloud:
 
     def environment(self) -> dict[str, str]:
         """What the server needs to run against this cloud, as environment variables."""
+        direct = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
         return {
+            "NO_PROXY": direct,  # the clients would ask a proxy even for loopback addresses
+            "no_proxy": direct,
             "STORAGE_EMULATOR_HOST": self.store.url,
             "PUBSUB_EMULATOR_HOST": self.topics.address,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
