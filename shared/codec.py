@@ -5,6 +5,7 @@ import re
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from shared.colour import to_srgb
 from shared.encoding import content_type, encode, suffix
@@ -54,6 +55,8 @@ def decode(data: bytes, *, max_pixels: int, name: str = "") -> SourceImage:
         raise UnsupportedMedia(f"{name} is {error}.") from error
     except RejectedUpload:
         raise
+    except Image.DecompressionBombError as error:  # WebP only, which cannot be opened past Pillow's own limit
+        raise ImageTooLarge(f"{name} cannot be read: {_words(error)}.") from error
     except Exception as error:  # what libraries raise on damaged files has no common root
         if NOT_READ.search(str(error)):
             raise UnsupportedMedia(f"{name} is a {kind} of a kind that is not read: {_words(error)}.") from error

@@ -228,7 +228,7 @@ def _raster(picture: Image.Image, icc_profile: bytes, orientation: int) -> Raste
     rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        band = picture.crop((0, top, width, bottom))
+        band = picture if rows >= height else picture.crop((0, top, width, bottom))
         if alpha is not None:
             band = band.convert("LA" if convert and band.mode in ("L", "LA", "La") else "RGBA")
             alpha[top:bottom] = np.asarray(band.getchannel("A"))

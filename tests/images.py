@@ -73,7 +73,7 @@ def png(samples, bits, colour_type, *, extra=b""):
     """A PNG of whole numbers HxW or HxWxC in any depth, without filters. colour_type: 0 grey, 2 RGB, 4 LA, 6 RGBA."""
     height, width = samples.shape[:2]
     if bits == 16:
-        lines = samples.astype(">u2").reshape(height, -1).view(np.uint8)
+        lines = np.ascontiguousarray(samples, ">u2").reshape(height, -1).view(np.uint8)
     elif bits == 8:
         lines = samples.astype(np.uint8).reshape(height, -1)
     else:
@@ -83,6 +83,16 @@ def png(samples, bits, colour_type, *, extra=b""):
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     chunks = png_chunk(b"IHDR", header) + extra + png_chunk(b"IDAT", zlib.compress(raw)) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def bmp(rgba):
+    """A BMP of version 4, whose masks say where alpha is."""
+    height, width = rgba.shape[:2]
+    body = rgba[::-1].tobytes()
+    masks = struct.pack("<4I", 0xFF, 0xFF00, 0xFF0000, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(body), 2835, 2835, 0, 0) + masks
+    header += b"BGRs" + b"\x00" * 48
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(body), 0, 0, 14 + len(header)) + header + body
 
 
 def tiff(samples, photometric, *, extra_samples=(), planes=1, sample_format=1, subfile=0, byte_order="<", bits=None):

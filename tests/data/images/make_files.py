@@ -1,6 +1,6 @@
-"""Makes the HEIC files beside it: `python -m tests.data.images.make_heic`, with heif-enc (Debian: libheif-examples).
+"""Makes the files beside it that no Python wheel at hand can write: HEIC, and JPEGs of unusual kinds.
 
-The product only reads HEIC, and no Python wheel without a GPL encoder writes it, so these few are kept.
+`python -m tests.data.images.make_files`, with heif-enc (Debian: libheif-examples) and cjpeg (libjpeg-turbo-progs).
 """
 
 import struct
@@ -22,6 +22,12 @@ def heic(source, suffix, *arguments):
         given.write_bytes(source)
         subprocess.run(["heif-enc", str(given), "-o", str(made), *arguments], check=True, capture_output=True)
         return made.read_bytes()
+
+
+def jpeg(rgb, *arguments):
+    plain = b"P6 %d %d 255\n" % (rgb.shape[1], rgb.shape[0]) + rgb.tobytes()
+    command = ["cjpeg", "-quality", "95", *arguments]
+    return subprocess.run(command, input=plain, check=True, capture_output=True).stdout
 
 
 def boxes(data, start, end):
@@ -86,6 +92,8 @@ def main():
         "turned.heic": turned(heic(sideways, ".png", *LOSSLESS), 3),
         # EXIF says "turn", the file itself does not: readers of HEIF obey the file
         "exif_only.heic": heic(encoded(rgb, "JPEG", exif=exif(6), quality=95), ".jpg", "-q", "90"),
+        "sampled_3x1.jpg": jpeg(rgb, "-sample", "3x1"),  # sampling that TurboJPEG's interface has no name for
+        "arithmetic.jpg": jpeg(rgb, "-arithmetic"),
     }
     for name, data in files.items():
         (DATA / name).write_bytes(data)
