@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from shared.models.weights import EMBEDDED_FOLDER, HUB_FILE
+from tests.pubsub_emulator import GooglePubSub, emulator_script
 from tests.service import Service, running
 
 torch.set_num_threads(2)
@@ -33,6 +34,15 @@ def service(tmp_path_factory, model) -> Iterator[Service]:
     with running(log, model, CONCURRENCY="4", UPLOAD_BUCKETS="uploads,notified") as service:
         service.cloud.store.create_bucket("notified")
         yield service
+
+
+@pytest.fixture(scope="session")
+def google_pubsub() -> Iterator[GooglePubSub]:
+    """Google's own emulator, where the Cloud SDK is installed."""
+    if emulator_script() is None:
+        pytest.skip("the Cloud SDK's Pub/Sub emulator is not installed")
+    with GooglePubSub() as emulator:
+        yield emulator
 
 
 def save_tiny_model(folder: Path) -> None:

@@ -25,6 +25,7 @@ class Service:
         client = storage.Client(
             project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": cloud.store.url}
         )
+        client._http.trust_env = False  # a proxy is of no use on loopback
         self.uploads, self.results = client.bucket(cloud.upload_bucket), client.bucket(cloud.output_bucket)
         self.finalized: list[Finalized] = []
         cloud.store.subscribe(self.finalized.append)

@@ -7,10 +7,12 @@ import grpc
 import numpy as np
 import pytest
 import requests
+from google.cloud import pubsub_v1
 
 from function.local import Eventarc, Transport
 from shared.messages import parse
 from tests.conftest import photo
+from tests.service import running
 
 
 def test_an_upload_becomes_an_rgba_file_and_a_message(service):
@@ -260,3 +262,20 @@ def test_many_uploads_at_once_each_get_their_own_cutout(service):
     for number in range(12):
         assert service.outcome(f"many/{number}.jpg")["status"] == "completed"
         assert service.image(f"many/{number}.png").size == (64 + number, 64)
+
+
+@pytest.mark.emulator
+def test_the_server_serves_against_googles_own_pubsub_emulator(google_pubsub, tmp_path, model, monkeypatch):
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", google_pubsub.address)
+    topic, subscription = "projects/local/topics/told", "projects/local/subscriptions/told"
+    with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
+        publisher.create_topic(name=topic)
+        subscriber.create_subscription(request={"name": subscription, "topic": topic})
+        addresses = {"PUBSUB_EMULATOR_HOST": google_pubsub.address, "COMPLETION_TOPIC": topic}
+        with running(tmp_path / "server.log", model, **addresses) as service:
+            generation = service.upload("google.jpg", photo())
+            service.settled()
+            (received,) = subscriber.pull(subscription=subscription, max_messages=1, timeout=20).received_messages
+            told = parse(received.message.data, received.message.attributes)
+            assert (told.status, told.source.generation) == ("completed", generation)
+            assert service.image("google.png").mode == "RGBA"

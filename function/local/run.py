@@ -55,6 +55,7 @@ class LocalRun:
         client = storage.Client(
             project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": cloud.store.url}
         )
+        client._http.trust_env = False  # a proxy is of no use on loopback
         self._uploads, self._results = client.bucket(cloud.upload_bucket), client.bucket(cloud.output_bucket)
         self._waiting: dict[tuple[str, str], LocalFile] = {}  # object name and generation -> file
         self._read = 0  # messages looked at

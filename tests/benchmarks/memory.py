@@ -1,6 +1,6 @@
 """Peak memory and time of each size of upload, through the real server: python -m tests.benchmarks.memory [--model M]
 
-Peak memory is what the worker process held at most (VmHWM), measured for each upload apart; "above idle" is what that
+Peak memory is what the worker process held at most (VmHWM), measured for each upload apart; "added" is what that
 upload added. Times are the completion message's own.
 """
 
@@ -83,7 +83,7 @@ def main() -> None:
     model = parser.parse_args().model
     table = Table("pixels", "outcome", "upload MB", "result MB", *(f"{room} ms" for room in ROOMS), box=None)
     table.add_column("peak MB")
-    table.add_column("above idle MB")
+    table.add_column("added MB")
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "log", model) as service:
         worker = Memory(int(Path(f"/proc/{service.server.pid}/task/{service.server.pid}/children").read_text()))
         measure(service, worker, 64, 64)  # what every process pays once
