@@ -4,17 +4,14 @@ Both adapters are made in the worker process, after the server forked: `connect`
 ours at this border, the most specific first; every wait has an end well below the request's budget.
 """
 
-import base64
-import io
 import os
 import re
-import zlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import google_crc32c
 import requests
 import urllib3
 from google.api_core import exceptions, retry
@@ -25,22 +22,16 @@ from google.cloud.pubsub_v1.publisher.exceptions import MessageTooLargeError
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from shared.errors import (
-    CorruptImage,
-    PreconditionFailed,
-    PublisherUnavailable,
-    StorageUnavailable,
-    UploadMissing,
-    UploadTooLarge,
-)
+from function.transfer import Sink, unpacked
+from shared.errors import PreconditionFailed, PublisherUnavailable, StorageUnavailable, UploadMissing
 from shared.messages import CompletionMessage, serialise
 from shared.records import EncodedImage, StoredObject, Upload
 
 TIMEOUT_S = (5.0, 20.0)  # to connect; between two pieces of an answer
 STORAGE_DEADLINE_S = 45.0  # after which a storage request is not tried again
+DOWNLOAD_DEADLINE_S = 120.0  # after which a download is given up, however steadily it trickles
 PUBLISH_DEADLINE_S = 30.0  # after which a message counts as not taken
 PUBLISH_ATTEMPT_S = 10.0  # one attempt of it
-GZIP_MAGIC = b"\x1f\x8b"
 
 # Everything that the storage client lets out when a request, its transport or its credentials fail.
 STORAGE_ERRORS = (
@@ -75,12 +66,20 @@ PUBLISH_ERRORS = (
 class GcsObjectStore:
     """Uploads are read from any bucket, at their generation; results are kept in `output_bucket`.
 
-    deadline_s: after which a failing request is not tried again.
+    deadline_s: after which a failing request is not tried again. download_s: the longest download.
     """
 
-    def __init__(self, client: storage.Client, output_bucket: str, *, deadline_s: float = STORAGE_DEADLINE_S) -> None:
+    def __init__(
+        self,
+        client: storage.Client,
+        output_bucket: str,
+        *,
+        deadline_s: float = STORAGE_DEADLINE_S,
+        download_s: float = DOWNLOAD_DEADLINE_S,
+    ) -> None:
         self._client = client
         self._output_bucket = output_bucket
+        self._download_s = download_s
         self._retry = DEFAULT_RETRY.with_timeout(deadline_s).with_delay(initial=0.2, maximum=5.0, multiplier=2.0)
 
     @classmethod
@@ -107,12 +106,12 @@ class GcsObjectStore:
         where the object claims to be gzip and cannot be unpacked.
         """
         blob = self._client.bucket(upload.bucket).blob(upload.name, generation=upload.generation)
-        sink = _Sink(max_bytes, upload.uri)
+        sink = Sink(max_bytes, time.monotonic() + self._download_s, upload.uri)
         with _storage_errors("storage.objects.get", upload.uri, missing=UploadMissing):
             # Our own checksum: the client checks none of a download that it had to resume.
             blob.download_to_file(sink, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=self._retry)
         data = sink.checked(blob.crc32c)
-        return _unpacked(data, max_bytes, upload.uri) if blob.content_encoding == "gzip" else data
+        return unpacked(data, max_bytes, upload.uri) if blob.content_encoding == "gzip" else data
 
     def look_up(self, upload: Upload) -> Upload:
         """The same generation with size, content type and metadata filled in. UploadMissing where it is gone."""
@@ -248,27 +247,6 @@ class PubSubPublisher:
             raise PublisherUnavailable(f"{self._topic}: {_brief(error)}") from error
 
 
-class _Sink:
-    """Takes a download, never more than `limit` bytes of it."""
-
-    def __init__(self, limit: int, uri: str) -> None:
-        self._limit, self._uri = limit, uri
-        self._data = io.BytesIO()
-        self._checksum = google_crc32c.Checksum()
-
-    def write(self, block: bytes) -> int:
-        if self._data.tell() + len(block) > self._limit:
-            raise UploadTooLarge(f"{self._uri} has more than {self._limit} bytes")
-        self._checksum.update(block)
-        return self._data.write(block)
-
-    def checked(self, expected: str | None) -> bytes:
-        """All bytes. StorageUnavailable where their CRC32C is not the expected one (base64; None = not known)."""
-        if expected is not None and base64.b64encode(self._checksum.digest()).decode() != expected:
-            raise StorageUnavailable(f"{self._uri}: the downloaded bytes do not have the stored checksum {expected}")
-        return self._data.getvalue()  # shares the buffer: no second copy of a large upload
-
-
 @contextmanager
 def _storage_errors(permission: str, uri: str, missing: type[Exception] | None = None) -> Iterator[None]:
     """Our errors for the vendor's. permission: what the request needs; missing: what 404 means, if anything."""
@@ -293,25 +271,6 @@ def _brief(error: BaseException) -> str:
         return f"HTTP status {error.response.status_code}"
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
-
-
-def _unpacked(data: bytes, max_bytes: int, uri: str) -> bytes:
-    """What an object stored with Content-Encoding gzip holds, at most max_bytes of it."""
-    if not data.startswith(GZIP_MAGIC):
-        return data  # uploaders set the header on plain images too
-    plain = bytearray()
-    while data:
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            plain += unpacker.decompress(data, max_bytes + 1 - len(plain))
-        except zlib.error as error:
-            raise CorruptImage(f"{uri} is stored as gzip and cannot be unpacked: {error}") from error
-        if len(plain) > max_bytes:
-            raise UploadTooLarge(f"{uri} has more than {max_bytes} bytes when unpacked")
-        if not unpacker.eof:
-            raise CorruptImage(f"{uri} is stored as gzip and cut short")
-        data = unpacker.unused_data
-    return bytes(plain)
 
 
 def _stored(blob: storage.Blob) -> StoredObject:

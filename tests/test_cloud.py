@@ -189,6 +189,16 @@ def test_a_wrong_bit_is_noticed_even_in_a_resumed_download(server, store, upload
     assert len(store.read(upload, max_bytes=MIB)) == MIB
 
 
+def test_a_download_that_takes_too_long_is_given_up(server, uploads):
+    upload = uploaded(uploads)
+    server.faults.add(Fault(effect=Effect.DELAY, operation="download", delay_s=0.1))
+    with storage.Client() as client:
+        store = GcsObjectStore(client, "cutouts", download_s=0.05)
+        with pytest.raises(StorageUnavailable, match="took too long"):
+            store.read(upload, max_bytes=MIB)
+        assert store.read(upload, max_bytes=MIB) == b"jpeg bytes"
+
+
 def test_look_up_fills_in_what_the_event_did_not_say(server, store, uploads):
     upload = uploaded(uploads, data=b"12345", metadata={"cutdrop-format": "webp"})
     server.calls.clear()
