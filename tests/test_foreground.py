@@ -36,7 +36,7 @@ def full_blur_fusion(image, alpha):
 
 @pytest.mark.parametrize(("subject", "background"), SCENES)
 def test_cleaning_halves_the_colour_error_and_is_no_worse_than_blur_fusion_on_the_whole_image(subject, background):
-    scene = composite(hairy_disc(1000, 1100), subject=subject, background=background)
+    scene = composite(hairy_disc(700, 600), subject=subject, background=background)
     cleaned = colour_error(foreground.cut_out(scene.image, scene.alpha, clean=True), scene)
     untouched = colour_error(foreground.cut_out(scene.image, scene.alpha, clean=False), scene)
     assert cleaned <= untouched / 2
@@ -117,6 +117,6 @@ def test_any_alpha_of_any_size_passes_and_keeps_what_is_opaque(alpha, clean):
 
 
 def test_an_image_of_20000_by_200_pixels_passes():
-    alpha = np.tile(np.linspace(0, 255, 20_000).astype(np.uint8), (200, 1))
+    alpha = np.tile(np.clip(np.arange(20_000) - 9000, 0, 255).astype(np.uint8), (200, 1))
     rgba = foreground.cut_out(np.full((200, 20_000, 3), 90, np.uint8), alpha, clean=True)
     assert np.abs(rgba[alpha > 0][:, :3].astype(int) - 90).max() <= 1
