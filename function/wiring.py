@@ -41,9 +41,10 @@ def build_cutter(settings: Settings) -> Cutter:
 
 
 def _upscaler(settings: Settings, beside: ModelInfo) -> Upscaler | None:
-    if settings.options.esrgan_stage is EsrganStage.OFF:
-        return None
+    """Fetched where every upload is enlarged; where only single uploads may ask for it, taken if it is there."""
     folder = Path(settings.model_folder or Path.home() / ".cache" / "cutdrop")
+    if settings.options.esrgan_stage is EsrganStage.OFF and not realesrgan.is_here(settings.esrgan_model, folder):
+        return None
     return realesrgan.load(settings.esrgan_model, folder=folder, device=beside.device, dtype=beside.dtype)
 
 

@@ -18,7 +18,7 @@ from skimage import data
 
 from shared.errors import NetworkFailed, OutOfGpuMemory, WeightsError
 from shared.models import realesrgan
-from shared.models.realesrgan import PUBLISHED, RealEsrgan, bleed, enlarge_alpha, load
+from shared.models.realesrgan import PUBLISHED, RealEsrgan, bleed, enlarge_alpha, is_here, load
 from tests.benchmarks.metrics import edge_line
 from tests.realesrgan_networks import general_x4_like, save, x2plus_like, x4plus_like
 
@@ -175,6 +175,13 @@ def test_a_published_name_with_other_bytes_is_refused(tmp_path: Path) -> None:
             load("RealESRGAN_x2plus", folder=tmp_path / "cache", releases=address)
         mirror.shutdown()
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_what_is_here_is_known_without_fetching(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    assert is_here(str(checkpoints["x2plus"]), tmp_path)
+    assert not is_here("RealESRGAN_x2plus", tmp_path)
+    (tmp_path / "RealESRGAN_x2plus.pth").touch()
+    assert is_here("RealESRGAN_x2plus.pth", tmp_path)
 
 
 def test_the_hash_of_a_local_file_is_its_own(checkpoints: dict[str, Path]) -> None:

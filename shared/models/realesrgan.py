@@ -80,6 +80,12 @@ def load(
     return RealEsrgan(_open(path), sha256=digest, device=device, dtype=dtype, tile=tile)
 
 
+def is_here(name: str, folder: Path) -> bool:
+    """Whether `load` would find this checkpoint without fetching it."""
+    release = PUBLISHED.get(name.removesuffix(".pth"))
+    return (folder / Path(release.path).name if release else Path(name)).is_file()
+
+
 def _open(path: Path) -> ImageModelDescriptor:
     try:
         descriptor = ModelLoader(device="cpu").load_from_file(path)
