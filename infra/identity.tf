@@ -131,7 +131,8 @@ locals {
 }
 
 # In a project that never used them, the agents of run, pubsub and artifactregistry do not exist yet: make them once
-# with `gcloud beta services identity create --service=run.googleapis.com` and so on.
+# with `gcloud beta services identity create --service=run.googleapis.com` and so on. Eventarc's own topic (names and sizes,
+# no pixels) stays under Google's key; transport = "notification" has none.
 resource "google_kms_crypto_key_iam_member" "agent" {
   for_each      = { for name, account in local.agent : name => account if local.kms_key != null }
   crypto_key_id = local.kms_key

@@ -15,6 +15,7 @@ locals {
     MAX_BATCH_WAIT_MS = "10"
     MAX_QUEUE         = "16"
     REQUEST_BUDGET_S  = "300"
+    ESRGAN_MAX_SIDE   = "3000"
 
     # the network
     DTYPE         = "auto"
@@ -32,7 +33,6 @@ locals {
     DENOISE           = "off"
     ESRGAN_STAGE      = "off"
     ESRGAN_SCALE      = "2"
-    ESRGAN_MAX_SIDE   = "3000"
     OUTPUT_FORMAT     = "png"
     CHANNELS          = "rgba"
     BG_COLOR          = ""
@@ -54,7 +54,9 @@ locals {
     REQUIRE_GPU          = "true" # rather no instance than one that computes on the CPU for minutes
   }
 
-  environment = merge(local.setting_defaults, var.settings, local.fixed_settings)
+  # The service takes an empty setting for an absent one; Cloud Run is not asked to keep it.
+  chosen_settings = { for name, value in merge(local.setting_defaults, var.settings) : name => value if value != "" }
+  environment     = merge(local.chosen_settings, local.fixed_settings)
 }
 
 resource "google_cloud_run_v2_service" "cutdrop" {
@@ -99,7 +101,7 @@ resource "google_cloud_run_v2_service" "cutdrop" {
       }
 
       # HTTP, not TCP: the port is open before the weights are on the GPU. 24 x 10 s is all that Cloud Run grants.
-      # No liveness probe: with every thread at work it would go unanswered and kill a healthy instance.
+      # No liveness probe: it would say nothing about the GPU, and its late answers under load would kill healthy instances.
       startup_probe {
         period_seconds    = 10
         failure_threshold = 24
@@ -128,7 +130,7 @@ resource "google_cloud_run_v2_service" "cutdrop" {
 
   lifecycle {
     precondition {
-      condition     = tonumber(local.environment.REQUEST_BUDGET_S) < var.request_timeout_s
+      condition     = tonumber(lookup(local.chosen_settings, "REQUEST_BUDGET_S", local.setting_defaults.REQUEST_BUDGET_S)) < var.request_timeout_s
       error_message = "REQUEST_BUDGET_S must be below request_timeout_s: the server gives work back before Cloud Run cuts it off."
     }
   }

@@ -3,6 +3,8 @@
 
 # ---- transport = "eventarc"
 
+# In a project that never used Eventarc its agent gets its rights a few minutes after the API is on: if the first apply
+# ends with "Permission denied while using the Eventarc Service Agent", apply again.
 resource "google_eventarc_trigger" "uploads" {
   count = var.transport == "eventarc" ? 1 : 0
 
@@ -26,7 +28,6 @@ resource "google_eventarc_trigger" "uploads" {
     cloud_run_service {
       service = google_cloud_run_v2_service.cutdrop.name
       region  = var.region
-      path    = "/"
     }
   }
 
@@ -91,7 +92,7 @@ resource "google_storage_notification" "uploads" {
   bucket             = google_storage_bucket.images["upload"].name
   topic              = google_pubsub_topic.uploads[0].id
   payload_format     = "JSON_API_V1"
-  object_name_prefix = local.environment.UPLOAD_PREFIX == "" ? null : local.environment.UPLOAD_PREFIX
+  object_name_prefix = lookup(local.chosen_settings, "UPLOAD_PREFIX", null)
   event_types        = ["OBJECT_FINALIZE"]
   depends_on         = [google_pubsub_topic_iam_member.storage_announces]
 }

@@ -143,7 +143,7 @@ variable "min_instances" {
 }
 
 variable "max_instances" {
-  description = "Most instances of the service. Together with the backfill's tasks they must fit into gpu_quota."
+  description = "Most instances of the service. With the backfill's tasks they must fit into gpu_quota, and a new revision starts beside the old one."
   type        = number
   default     = 2
   validation {

@@ -92,7 +92,7 @@ def deadlines_nest(files: Terraform) -> Iterator[str]:
     if "var.request_timeout_s < local.ack_deadline_s" not in timeout["validation"][0]["condition"]:
         yield "a timeout above the ack deadline is not refused"
     guards = [guard["condition"] for guard in files.resources[SERVICE]["lifecycle"][0]["precondition"]]
-    if not any("REQUEST_BUDGET_S) < var.request_timeout_s" in guard for guard in guards):
+    if not any("REQUEST_BUDGET_S)) < var.request_timeout_s" in guard for guard in guards):
         yield "a budget above the timeout is not refused"
     if files.value(files.resources[SERVICE]["template"][0]["timeout"]) != f"{timeout['default']}s":
         yield "the service's timeout is not request_timeout_s"

@@ -16,6 +16,19 @@ variables {
   kms_key   = "projects/test-project/locations/us-central1/keyRings/r/cryptoKeys/k"
 }
 
+run "the_first_image_can_be_built_before_there_is_a_service" {
+  command = apply
+
+  plan_options {
+    target = [terraform_data.build_ready]
+  }
+
+  assert {
+    condition     = alltrue([for name in [output.image_repository, output.build_account, output.build_source] : length(name) > 0])
+    error_message = "The build's command does not find its outputs."
+  }
+}
+
 run "everything_is_made" {
   command = apply
 

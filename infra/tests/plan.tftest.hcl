@@ -122,6 +122,27 @@ run "buckets_in_another_location_take_the_trigger_along" {
   }
 }
 
+run "a_setting_reaches_service_and_job_and_an_empty_one_is_left_out" {
+  command = plan
+
+  variables {
+    settings = { OUTPUT_FORMAT = "webp", UPLOAD_PREFIX = "shop/" }
+  }
+
+  assert {
+    condition = alltrue([
+      for container in [google_cloud_run_v2_service.cutdrop.template[0].containers[0], google_cloud_run_v2_job.backfill.template[0].template[0].containers[0]] :
+      contains([for variable in container.env : "${variable.name}=${variable.value}"], "OUTPUT_FORMAT=webp") && !contains([for variable in container.env : variable.name], "OUTPUT_PREFIX")
+    ])
+    error_message = "The settings do not arrive as they were given."
+  }
+
+  assert {
+    condition     = google_storage_notification.uploads[0].object_name_prefix == "shop/"
+    error_message = "Uploads outside the prefix are announced for nothing."
+  }
+}
+
 run "a_digest_and_a_revision_roll_back" {
   command = plan
 
