@@ -133,6 +133,13 @@ def test_a_range_gives_these_bytes_and_no_others(bucket, start, end, expected):
     assert bucket.blob("digits").download_as_bytes(start=start, end=end) == expected
 
 
+def test_a_range_says_where_it_lies_in_the_whole(bucket):
+    blob = put(bucket, "digits", b"0123456789")
+    answer = requests.get(blob.media_link, headers={"Range": "bytes=3-5"}, timeout=5)
+    assert (answer.status_code, answer.headers["Content-Range"]) == (206, "bytes 3-5/10")
+    assert answer.headers["X-Goog-Hash"] == f"crc32c={blob.crc32c},md5={blob.md5_hash}"  # of the whole
+
+
 def test_a_range_behind_the_end_is_refused(bucket):
     put(bucket, "digits", b"0123456789")
     with pytest.raises(exceptions.RequestRangeNotSatisfiable):
