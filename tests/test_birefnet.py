@@ -114,6 +114,7 @@ def test_every_stage_equals_the_reference():
         for scale, maps in (("full", ours.bb(image())), ("half", ours.bb(half))):
             seen |= {f"bb_{scale}_x{i}": features for i, features in enumerate(maps, 1)}
         seen["enc_x1"] = ours.encode(image())[0]
+        seen["decoder.ipt_blk1"] = ours.decoder.ipt_blk1(image())
     for hook in hooks:
         hook.remove()
     with np.load(FOLDER / "golden_swin_v1_t_64x96_stages.npz") as golden:

@@ -5,7 +5,7 @@ Attribute names are the keys of the published checkpoints.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +41,16 @@ class DeformableConv(nn.Module):
         self.regular_conv = nn.Conv2d(inner, outer, kernel, padding=self.padding, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        offset = self.offset_conv(x)
-        mask = 2 * torch.sigmoid(self.modulator_conv(x))
+        # one convolution for both: half the passes over x
+        convs = (self.offset_conv, self.modulator_conv)
+        steering = F.conv2d(
+            x,
+            torch.cat([conv.weight for conv in convs]),
+            torch.cat([conv.bias for conv in convs if conv.bias is not None]),
+            padding=self.padding,
+        )
+        offset, mask = steering.split([conv.out_channels for conv in convs], 1)
+        mask = 2 * torch.sigmoid(mask)
         weight = self.regular_conv.weight
         if x.dtype in (torch.float16, torch.bfloat16):
             # half precision cannot tell neighbouring sample positions apart on a large map
@@ -75,9 +83,13 @@ class DeformableAspp(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        branches = [self.aspp1(x), *(branch(x) for branch in self.aspp_deforms)]
-        branches.append(self.global_avg_pool(x).expand_as(branches[0]))
-        return F.relu(self.bn1(self.conv1(torch.cat(branches, 1))))
+        branches = (self.aspp1, *self.aspp_deforms, self.global_avg_pool)
+        weights = self.conv1.weight.split(self.conv1.in_channels // len(branches), 1)
+        # conv1 of the concatenated branches, branch by branch: nothing is concatenated, the average is never spread
+        mixed = F.conv2d(branches[0](x), weights[0])
+        for branch, weight in zip(branches[1:], weights[1:], strict=True):
+            mixed = mixed + F.conv2d(branch(x), weight)
+        return F.relu(self.bn1(mixed))
 
 
 class DecoderBlock(nn.Module):
@@ -122,6 +134,8 @@ class LateralBlock(nn.Module):
 class Decoder(nn.Module):
     """`widths`: channels of x1 .. x4, the features of both scales, finest first."""
 
+    ipt_blk1: ImageBlock
+
     def __init__(
         self, widths: Sequence[int], channels: int, branch: int, kernels: Sequence[int], gradient_channels: int
     ) -> None:
@@ -160,9 +174,21 @@ class Decoder(nn.Module):
             x = x * torch.sigmoid(self._run(f"gdt_convs_attn_{level}", edges))
             finer = features[level - 2]
             x = resize(x, finer.shape[-2:]) + self._run(f"lateral_block{level}", finer)
-        x = resize(self._block(1, x, image), image.shape[-2:])
-        logits = self.conv_out1(torch.cat([x, self._run("ipt_blk1", image)], 1))
-        return DecoderOutput(logits, masks, gradients)
+        return DecoderOutput(self._logits(self._block(1, x, image), image), masks, gradients)
+
+    def _logits(self, x: Tensor, image: Tensor) -> Tensor:
+        """conv_out1 of the enlarged features beside ipt_blk1 of the image.
+
+        conv_out1 is linear in each pixel: applied before the enlargement, and folded into the image block's second
+        convolution, it leaves one channel at full size instead of hundreds.
+        """
+        out, image_block = cast("nn.Conv2d", self.conv_out1[0]), self.ipt_blk1
+        for_features, for_image = out.weight.split([x.shape[1], out.in_channels - x.shape[1]], 1)
+        for_image = for_image.flatten(1)
+        folded = (for_image @ image_block.conv_out.weight.flatten(1)).view(1, -1, 3, 3)
+        bias = for_image @ cast("Tensor", image_block.conv_out.bias)
+        fine = F.conv2d(image_block.conv1(image), folded, bias, padding=1)
+        return resize(F.conv2d(x, for_features, out.bias), image.shape[-2:]) + fine
 
     def _block(self, level: int, x: Tensor, image: Tensor) -> Tensor:
         tiles = self._run(f"ipt_blk{level + 1}", image)

@@ -42,11 +42,16 @@ class WindowAttention(nn.Module):
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
         """(B*nW, N, C) -> the same; mask (nW, N, N) is added to the logits of each window."""
         count, tokens, width = windows.shape
-        q, k, v = self.qkv(windows).view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B*nW, heads, N, d)
+        qkv = self.qkv(windows).view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (3, B*nW, heads, N, d)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)  # (heads, N, N)
         if mask is not None:
-            bias = (bias + mask.unsqueeze(1)).repeat(count // mask.shape[0], 1, 1, 1)
+            bias = bias + mask.unsqueeze(1)  # (nW, heads, N, N)
+            if count > len(mask):  # windows stand beside the heads, so that one bias serves all images
+                bias = bias.flatten(0, 1)
+                qkv = qkv.reshape(3, -1, len(bias), tokens, qkv.shape[-1])
+        q, k, v = qkv
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        mixed = mixed.reshape(count, self.heads, tokens, -1)
         projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(count, tokens, width))
         return projected
 
