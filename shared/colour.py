@@ -38,11 +38,6 @@ def conversion_to_srgb(mode: str, icc_profile: bytes) -> Conversion | None:
         return None
 
 
-def conversion_of_lab() -> Conversion:
-    """CIELAB pictures (D50, Pillow's mode 'LAB') to RGB in sRGB."""
-    return _conversion(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-
-
 def to_srgb(rgb: NDArray[np.uint8], icc_profile: bytes) -> NDArray[np.uint8]:
     """The same colours in sRGB, as the network saw them in training.
 

@@ -22,7 +22,6 @@ FILES = {  # output format -> suffix, content type, largest side in pixels that 
 }
 JPEG_QUALITY = 95
 ICC_MARKER, ICC_LABEL, ICC_PART = b"\xff\xe2", b"ICC_PROFILE\x00", 65_519  # bytes of profile per APP2 segment
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a clock would change the bytes
 
 
 def suffix(options: CutOptions) -> str:
@@ -105,7 +104,7 @@ def _zip(cutout: Cutout) -> bytes:
     archive = BytesIO()
     with ZipFile(archive, "w", ZIP_STORED) as members:  # both are compressed already
         for name, data in files.items():
-            entry = ZipInfo(name, ZIP_DATE)
+            entry = ZipInfo(name)  # dated 1980, as far as the format goes back: a clock would change the bytes
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # the same on every system
             members.writestr(entry, data)
     return archive.getvalue()

@@ -37,7 +37,7 @@ def write_png(pixels: NDArray[np.uint8], *, icc_profile: bytes = b"") -> bytes:
     chunks = [SIGNATURE, *_chunk(b"IHDR", header)]
     if channels > 1:
         chunks += _colour_space(icc_profile)
-    for data in _compressed(np.ascontiguousarray(pixels).reshape(height, width * channels)):
+    for data in _compressed(pixels.reshape(height, width * channels)):
         chunks += _chunk(b"IDAT", data)
     chunks += _chunk(b"IEND", b"")
     return b"".join(chunks)

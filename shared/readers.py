@@ -29,7 +29,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from shared.colour import colour_space, conversion_of_lab, conversion_to_srgb
+from shared.colour import colour_space, conversion_to_srgb
 from shared.errors import UnsupportedMedia
 
 BAND_PIXELS = 1 << 22  # converted at a time, so that no second copy of a whole picture exists
@@ -196,7 +196,6 @@ def _colour_in_eight_bits(picture: Image.Image, data: bytes) -> Image.Image | No
 
     None where OpenCV sees something else in `data`: premultiplied alpha, for example, which Pillow has divided.
     """
-    picture.info.pop("transparency", None)  # OpenCV makes alpha of it
     high = np.asarray(picture)
     read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[2] < high.shape[2]:
@@ -239,8 +238,6 @@ def _raster(picture: Image.Image, icc_profile: bytes, orientation: int) -> Raste
 
 def _conversion(mode: str, icc_profile: bytes) -> Callable[[Image.Image], Image.Image] | None:
     """To RGB, where that takes more than Pillow's own conversion of modes."""
-    if mode == "LAB":
-        return conversion_of_lab()
     if mode == "CMYK":
         return conversion_to_srgb("CMYK", icc_profile)
     if mode in ("L", "LA", "La"):

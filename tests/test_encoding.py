@@ -1,6 +1,7 @@
 """Result files: every format keeps what it promises, says what it is, and comes out the same every time."""
 
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -101,6 +102,12 @@ def test_the_profile_goes_into_every_coloured_file(name, profile):
 def test_a_matte_carries_no_profile(name):
     data = encode(scene(icc_profile=rgb_profile()), OPTIONS[name]).data
     assert "icc_profile" not in Image.open(io.BytesIO(data)).info
+
+
+def test_the_parts_of_a_long_profile_in_a_jpeg_are_numbered_from_one():
+    data = encode(prepared(OPTIONS["jpg"], rgb_profile() + b"\x00" * 150_000), OPTIONS["jpg"]).data
+    assert re.findall(rb"\xff\xe2..ICC_PROFILE\x00(..)", data, re.DOTALL) == [b"\x01\x03", b"\x02\x03", b"\x03\x03"]
+    assert data.index(b"JFIF") < data.index(b"ICC_PROFILE") < data.index(b"\xff\xda")
 
 
 def test_a_matte_as_png_or_jpeg_is_grey():
