@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from function import logs
-from function.cloud import GcsArchive
+from function.archive import GcsArchive
 from function.handler import Handler, Outcome
 from function.settings import Settings
 from function.worklist import Item, Listing, Manifest, Prices, Shard, WorkList, estimate

@@ -1,4 +1,4 @@
-"""Cloud Storage and Pub/Sub as this service uses them: the only module that imports the vendor's clients.
+"""Cloud Storage and Pub/Sub as this service uses them. Only this module and `archive` import the vendor's clients.
 
 Both adapters are made in the worker process, after the server forked: `connect` opens the client. Vendor errors become
 ours at this border, the most specific first; every wait has an end well below the request's budget.
@@ -63,6 +63,17 @@ PUBLISH_ERRORS = (
 )
 
 
+def storage_client(concurrency: int) -> storage.Client:
+    """A client for `concurrency` threads, or for the emulator that STORAGE_EMULATOR_HOST names."""
+    # Else the client asks for each bucket's metadata in the background: a permission that we do not have.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    client = storage.Client()
+    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, adapter)
+    return client
+
+
 class GcsObjectStore:
     """Uploads are read from any bucket, at their generation; results are kept in `output_bucket`.
 
@@ -87,13 +98,7 @@ class GcsObjectStore:
         cls, output_bucket: str, *, concurrency: int, deadline_s: float = STORAGE_DEADLINE_S
     ) -> "GcsObjectStore":
         """Open a client whose connection pool serves `concurrency` threads without opening connections anew."""
-        # Else the client asks for each bucket's metadata in the background: a permission that we do not have.
-        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-        client = storage.Client()
-        adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
-        for scheme in ("https://", "http://"):
-            client._http.mount(scheme, adapter)
-        return cls(client, output_bucket, deadline_s=deadline_s)
+        return cls(storage_client(concurrency), output_bucket, deadline_s=deadline_s)
 
     def close(self) -> None:
         """Close the connections; the store is of no use afterwards."""
@@ -107,7 +112,7 @@ class GcsObjectStore:
         """
         blob = self._client.bucket(upload.bucket).blob(upload.name, generation=upload.generation)
         sink = Sink(max_bytes, time.monotonic() + self._download_s, upload.uri)
-        with _storage_errors("storage.objects.get", upload.uri, missing=UploadMissing):
+        with storage_errors("storage.objects.get", upload.uri, missing=UploadMissing):
             # Our own checksum: the client checks none of a download that it had to resume.
             blob.download_to_file(sink, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=self._retry)
         data = sink.checked(blob.crc32c)
@@ -142,7 +147,7 @@ class GcsObjectStore:
         """
         blob = self._client.bucket(self._output_bucket).blob(name)
         blob.metadata = dict(metadata)
-        with _storage_errors("storage.objects.create", f"gs://{self._output_bucket}/{name}"):
+        with storage_errors("storage.objects.create", f"gs://{self._output_bucket}/{name}"):
             blob.upload_from_string(
                 image.data,
                 content_type=image.content_type,
@@ -154,52 +159,10 @@ class GcsObjectStore:
         return _stored(blob)
 
     def _get(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
-        with _storage_errors("storage.objects.get", f"gs://{bucket}/{name}"):
+        with storage_errors("storage.objects.get", f"gs://{bucket}/{name}"):
             return self._client.bucket(bucket).get_blob(
                 name, generation=generation, timeout=TIMEOUT_S, retry=self._retry
             )
-
-
-class GcsArchive:
-    """What a backfill needs beside uploads and results: listings, and small texts in the output bucket."""
-
-    def __init__(self, client: storage.Client, output_bucket: str) -> None:
-        self._client = client
-        self._output_bucket = output_bucket
-        self._retry = DEFAULT_RETRY.with_timeout(STORAGE_DEADLINE_S)
-
-    @classmethod
-    def connect(cls, output_bucket: str) -> "GcsArchive":
-        return cls(storage.Client(), output_bucket)
-
-    def uploads(self, bucket: str, *, prefix: str, after: str) -> Iterator[Upload]:
-        """Live objects in the order of their names, from the first one after `after` on, page by page."""
-        with _storage_errors("storage.objects.list", f"gs://{bucket}"):
-            for blob in self._client.list_blobs(
-                bucket,
-                prefix=prefix or None,
-                start_offset=after or None,
-                fields="items(name,generation,size,contentType,metadata,timeCreated),nextPageToken",
-                timeout=TIMEOUT_S,
-                retry=self._retry,
-            ):
-                if blob.name != after:  # the offset itself is listed too
-                    yield _upload(bucket, blob)
-
-    def read_text(self, name: str, *, bucket: str = "") -> str | None:
-        """A small object's text; None where there is none. bucket: '' = the output bucket."""
-        blob = self._client.bucket(bucket or self._output_bucket).blob(name)
-        try:
-            with _storage_errors("storage.objects.get", f"gs://{blob.bucket.name}/{name}", missing=UploadMissing):
-                return str(blob.download_as_text(encoding="utf-8", timeout=TIMEOUT_S, retry=self._retry))
-        except UploadMissing:
-            return None
-
-    def write_text(self, name: str, text: str) -> None:
-        """Into the output bucket, over whatever is there."""
-        blob = self._client.bucket(self._output_bucket).blob(name)
-        with _storage_errors("storage.objects.create", f"gs://{self._output_bucket}/{name}"):
-            blob.upload_from_string(text, content_type="application/json", timeout=TIMEOUT_S, retry=self._retry)
 
 
 class PubSubPublisher:
@@ -248,7 +211,7 @@ class PubSubPublisher:
 
 
 @contextmanager
-def _storage_errors(permission: str, uri: str, missing: type[Exception] | None = None) -> Iterator[None]:
+def storage_errors(permission: str, uri: str, missing: type[Exception] | None = None) -> Iterator[None]:
     """Our errors for the vendor's. permission: what the request needs; missing: what 404 means, if anything."""
     try:
         yield
@@ -283,16 +246,4 @@ def _stored(blob: storage.Blob) -> StoredObject:
         crc32c=blob.crc32c or "",
         created=blob.time_created or datetime.fromtimestamp(0, UTC),
         metadata=dict(blob.metadata or {}),
-    )
-
-
-def _upload(bucket: str, blob: storage.Blob) -> Upload:
-    return Upload(
-        bucket=bucket,
-        name=blob.name,
-        generation=int(blob.generation),
-        size=int(blob.size or 0),
-        content_type=blob.content_type or "",
-        metadata=dict(blob.metadata or {}),
-        event_time=blob.time_created.isoformat().replace("+00:00", "Z") if blob.time_created else "",
     )

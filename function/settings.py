@@ -150,7 +150,7 @@ class Settings:
     max_queue: int = _knob(
         _whole(1, 1000), "images that wait for the network; more are answered 429", default=16, unit="images"
     )
-    concurrency: int = _knob(_whole(1, 250), "uploads in work at a time", default=8, unit="threads")
+    concurrency: int = _knob(_whole(1, 250), "uploads in work at a time", default=12, unit="threads")
     request_budget_s: int = _knob(
         _whole(1, 540),
         "work that has not reached the network by then is given back; under the service's timeout",

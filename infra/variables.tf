@@ -125,7 +125,7 @@ variable "memory_gib" {
 variable "concurrency" {
   description = "Uploads in work at once on one instance: threads of the server, and where Cloud Run starts the next instance."
   type        = number
-  default     = 8
+  default     = 12
   validation {
     condition     = var.concurrency >= 1 && var.concurrency <= 64 && floor(var.concurrency) == var.concurrency
     error_message = "concurrency must be a whole number from 1 to 64."

@@ -13,8 +13,8 @@ from google.cloud import storage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from function.archive import GcsArchive
 from function.backfill import UNFINISHED, Task
-from function.cloud import GcsArchive
 from function.handler import Outcome
 from function.local import LocalCloud
 from function.worklist import Item, Listing, Manifest, Prices, Shard, estimate
