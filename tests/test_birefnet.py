@@ -160,18 +160,31 @@ def test_legacy_weights_see_the_tiles_column_by_column_with_colours_fastest():
     assert torch.equal(to_legacy(from_legacy(weight)), weight)
 
 
-def colourful(strength: float) -> torch.Tensor:
-    """Weights in the current order whose colours share a part of their values."""
+def colourful(strength: float, *, smooth: bool = False) -> torch.Tensor:
+    """Weights in the current order whose colours share a part of their values, and neighbouring tiles another."""
     torch.manual_seed(0)
-    shared, own = torch.randn(16, 1, 1024, 3, 3), torch.randn(16, 3, 1024, 3, 3)
-    return (strength * shared + own).reshape(16, 3072, 3, 3)
+    shared, own = torch.randn(16, 1, 32, 32, 9), torch.randn(16, 3, 32, 32, 9)
+    weight = strength * shared + own
+    if smooth:
+        tiles = weight.permute(0, 1, 4, 2, 3).reshape(-1, 1, 32, 32)
+        weight = F.avg_pool2d(tiles, 9, stride=1, padding=4).view(16, 3, 9, 32, 32).permute(0, 1, 3, 4, 2)
+    return weight.reshape(16, 3072, 3, 3)
 
 
-@pytest.mark.parametrize("strength", [0.2, 1.0, 5.0])
-def test_the_tile_order_is_read_from_the_likeness_of_the_colours(strength):
-    weight = colourful(strength)
+@pytest.mark.parametrize(("strength", "smooth"), [(0.3, False), (1, False), (5, False), (1, True), (5, True)])
+def test_the_tile_order_is_read_from_the_likeness_of_the_colours(strength, smooth):
+    weight = colourful(strength, smooth=smooth)
     assert detect_patch_order(weight) == "current"
     assert detect_patch_order(to_legacy(weight)) == "legacy"
+
+
+def test_neighbouring_tiles_that_are_more_alike_than_colours_do_not_mislead():
+    weight = colourful(1.0, smooth=True)
+    colours, columns = weight.view(16, 3, 32, 32, 9), weight.view(16, 3, 32, 32, 9)
+    alike = F.cosine_similarity(colours[:, 0].flatten(), colours[:, 1].flatten(), dim=0)
+    adjacent = F.cosine_similarity(columns[:, :, :, 1:].flatten(), columns[:, :, :, :-1].flatten(), dim=0)
+    assert adjacent > alike + 0.2  # the likeness that the legacy reading would take for that of colours
+    assert detect_patch_order(weight) == "current"
 
 
 def test_random_weights_do_not_tell_their_tile_order():

@@ -16,8 +16,8 @@ from shared.models.checkpoints import PatchOrder
 
 TILE_GRIDS = {5: 32, 4: 16, 3: 8, 2: 4}  # tiles on a side of the image, for each image block
 TELLING_BLOCK = 5  # the one with the most tiles
-SIGNIFICANT = 8.0  # standard deviations above what random weights would show
-DOMINANT = 2.0  # times the other order's similarity: neighbouring tiles look alike too
+SIGNIFICANT = 5.0  # times what random weights show
+DOMINANT = 3.0  # times the evidence for the other order
 
 LOG = logging.getLogger(__name__)
 
@@ -43,40 +43,42 @@ def to_legacy(weight: Tensor) -> Tensor:
     return weight.reshape(out, 3, grid, grid, *kernel).permute(0, 3, 2, 1, 4, 5).reshape(weight.shape)
 
 
-class ColourSimilarity(NamedTuple):
-    """Mean cosine between the weights of the three colours of one tile, under each reading of the channels."""
+class OrderEvidence(NamedTuple):
+    """How much more alike two colours are weighted on one tile than across tiles, under each reading."""
 
-    current: float
+    current: float  # difference of mean cosines; about 0 for the wrong reading
     legacy: float
-    noise: float  # standard deviation of either with random weights
+    noise: float  # the size of either with random weights
 
 
-def colour_similarity(weight: Tensor) -> ColourSimilarity:
-    """How alike the colours of a tile are weighted under each order, from `ipt_blk5.conv1.weight`.
+def order_evidence(weight: Tensor) -> OrderEvidence:
+    """What `ipt_blk5.conv1.weight` shows of its tile order.
 
-    Red, green and blue of a pixel go together, so training makes their weights alike; channels that only a wrong
-    reading puts together stay unrelated.
+    Red, green and blue of a pixel go together, so training makes their weights alike. But it makes those of
+    neighbouring tiles alike too, often more so: the likeness of what a reading calls colours proves nothing by itself.
+    So each reading's colours are compared with pairs of channels that would be no less alike under the other reading.
     """
-    weight = weight.detach().to(torch.float64)
-    pairs, length = weight.shape[1], weight[:, 0].numel()  # three pairs of colours for each tile
-    noise = 1 / math.sqrt(pairs * length)
-    return ColourSimilarity(_mean_cosine(weight), _mean_cosine(from_legacy(weight)), noise)
+    directions = torch.nn.functional.normalize(weight.detach().double().transpose(0, 1).flatten(1), dim=-1)
+    tiles = len(directions) // 3
 
+    def alike(apart: int) -> Tensor:
+        return (directions[:-apart] * directions[apart:]).sum(-1)
 
-def _mean_cosine(weight: Tensor) -> float:
-    colours = weight.transpose(0, 1).reshape(3, weight.shape[1] // 3, -1)  # (colour, tile, out * k * k)
-    units = torch.nn.functional.normalize(colours, dim=-1)
-    red, green, blue = units
-    return float((red * green + green * blue + blue * red).sum(-1).mean() / 3)
+    # current: the next colour of the same tile is `tiles` channels on, of another tile three channels more or less
+    current = alike(tiles).mean() - (alike(tiles - 3).mean() + alike(tiles + 3).mean()) / 2
+    # legacy: the next channel is the next colour of the same tile, but every third time it is on another tile
+    neighbours = alike(1)
+    crosses = torch.arange(len(neighbours), device=weight.device) % 3 == 2
+    legacy = neighbours[~crosses].mean() - neighbours[crosses].mean()
+    return OrderEvidence(float(current), float(legacy), 2 / math.sqrt(directions.numel()))
 
 
 def detect_patch_order(weight: Tensor) -> PatchOrder | None:
     """The tile order that `ipt_blk5.conv1.weight` was trained with; None where the weights do not tell."""
-    similarity = colour_similarity(weight)
-    order: PatchOrder = "current" if similarity.current >= similarity.legacy else "legacy"
-    best, other = max(similarity[:2]), min(similarity[:2])
-    decisive = best > SIGNIFICANT * similarity.noise and best > DOMINANT * other
-    return order if decisive else None
+    evidence = order_evidence(weight)
+    order: PatchOrder = "current" if evidence.current >= evidence.legacy else "legacy"
+    best, other = max(evidence[:2]), min(evidence[:2])
+    return order if best > SIGNIFICANT * evidence.noise and best > DOMINANT * abs(other) else None
 
 
 def settle_patch_order(asked: str, weight: Tensor, expected: str | None) -> PatchOrder:
