@@ -199,10 +199,20 @@ def test_the_centre_of_the_subject_goes_where_it_was_asked(position, x, y, more)
     assert abs((top + bottom) / 2 - y * result.height) <= 1.5
 
 
-def test_a_position_alone_moves_pixels_without_changing_them():
+def test_a_window_into_an_enlarged_image_is_that_image():
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    alpha = np.random.default_rng(1).integers(0, VISIBLE, (40, 40), np.uint8)
+    alpha[10:30, 10:30] = 200
+    cut = cutout(rgb, alpha)
+    whole = resized(cut.rgba, (80, 80))
+    np.testing.assert_array_equal(asked(cut, scale="100%").rgba, whole[20:60, 20:60])
+
+
+@pytest.mark.parametrize("position", ["30% 60%", "30.15% 60.2%", "center"])
+def test_a_position_alone_moves_pixels_without_changing_them(position):
     cut = disc(radius=0.1)
     left, top, right, bottom = cut.subject.box
-    result = asked(cut, position="30% 60%")
+    result = asked(cut, position=position)
     x0, y0, x1, y1 = result.subject.box
     np.testing.assert_array_equal(result.rgba[y0:y1, x0:x1], cut.rgba[top:bottom, left:right])
 
