@@ -10,7 +10,7 @@ from torchvision.ops import deform_conv2d
 
 from shared.errors import GpuUnavailable, NetworkFailed, OutOfGpuMemory, WeightsError
 from shared.models.birefnet import BiRefNet, BiRefNetConfig, BiRefNetSegmenter, detect_patch_order, load, require_gpu
-from shared.models.birefnet.deformable import sampled_deform_conv
+from shared.models.birefnet.deformable import kernel_deform_conv, sampled_deform_conv
 from shared.models.birefnet.loading import build_network, infer_config
 from shared.models.birefnet.tiles import from_legacy, settle_patch_order, stack_tiles, to_legacy
 from shared.models.weights import EMBEDDED, EMBEDDED_FOLDER, HUB_FILE
@@ -301,6 +301,15 @@ def test_deformable_convolution_and_its_gradients_equal_torchvisions(kernel, siz
         strict=True,
     ):
         assert torch.allclose(one, other, atol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_torchvisions_kernel_image_by_image_equals_ours(kernel):
+    x, offset, mask, weight = deformable_arguments(kernel, 7, 9)
+    ours = sampled_deform_conv(x, offset, mask, weight)
+    with torch.no_grad():
+        assert torch.allclose(kernel_deform_conv(x, offset, mask, weight), ours, atol=1e-10)
+    assert torch.allclose(kernel_deform_conv(x, offset, mask, weight), ours, atol=1e-10)
 
 
 def test_deformable_convolution_in_strips_equals_the_whole():

@@ -57,6 +57,9 @@ def load(
     expected = file.checkpoint.patch_order if file.checkpoint else config and config.patch_order
     network = build_network(open_weights(file.path), config, patch_order=patch_order, expected_order=expected)
     network = network.to(device=device, dtype=getattr(torch, dtype), memory_format=torch.channels_last)
+    if device == "cuda" and dtype != "float32":
+        # the deformable convolutions stay in float32; their products need no more digits than the rest has
+        torch.set_float32_matmul_precision("high")
     segmenter = BiRefNetSegmenter(
         network=network.requires_grad_(False),
         size=_size(size, file, network.config),

@@ -16,7 +16,16 @@ def modulated_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tenso
     """
     if x.device.type == "cpu":
         return sampled_deform_conv(x, offset, mask, weight)
-    return deform_conv2d(x, offset, weight, padding=weight.shape[-1] // 2, mask=mask)
+    return kernel_deform_conv(x, offset, mask, weight)
+
+
+def kernel_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """The same by torchvision's kernel, whose table of samples grows with the batch: without gradients, image by image."""
+    padding = weight.shape[-1] // 2
+    if torch.is_grad_enabled():
+        return deform_conv2d(x, offset, weight, padding=padding, mask=mask)
+    images = zip(x.split(1), offset.split(1), mask.split(1), strict=True)
+    return torch.cat([deform_conv2d(one, by, weight, padding=padding, mask=over) for one, by, over in images])
 
 
 def sampled_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
