@@ -8,7 +8,7 @@ SOURCES := function shared tests
 IMAGE ?= tests/data/sample.jpg
 OUT ?= out
 
-.PHONY: setup run test check format bench quality clean
+.PHONY: setup run test check format bench quality oracle lock clean
 .DEFAULT_GOAL := check
 
 setup: $(READY)
@@ -35,11 +35,25 @@ format: $(READY)
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
+# figures as ratios against a peer or a limit of the same run
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.codec
+	$(BIN)/python -m tests.benchmarks.matting
+	$(BIN)/python -m tests.benchmarks.scale
 
 quality: $(READY)
-	$(BIN)/python -m tests.benchmarks.quality
+	$(BIN)/python -m tests.benchmarks.quality --sheet "$(OUT)/quality.png"
+
+# the `realesrgan` distribution, which tests/test_realesrgan_parity.py asks when it is there; it needs torch to be built
+oracle:
+	test -x .venv-oracle/bin/python || $(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/python -m pip install --quiet wheel setuptools $(shell grep -E '^(torch|torchvision)==' requirements.txt)
+	.venv-oracle/bin/python -m pip install --quiet --no-build-isolation realesrgan==0.3.0
+
+# infra/requirements.lock from requirements.txt, with hashes; needs uv
+lock:
+	infra/lock.sh
 
 clean:
 	rm -rf "$(OUT)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
