@@ -20,7 +20,7 @@ def modulated_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tenso
 
 
 def kernel_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """The same by torchvision's kernel, whose table of samples grows with the batch: without gradients, image by image."""
+    """The same by torchvision, whose table of samples grows with the batch: without gradients, image by image."""
     padding = weight.shape[-1] // 2
     if torch.is_grad_enabled():
         return deform_conv2d(x, offset, weight, padding=padding, mask=mask)
