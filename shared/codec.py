@@ -26,7 +26,7 @@ SIGNATURES = {
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 # Libraries tell only in words whether a file is damaged or of a kind that they do not read.
-NOT_READ = re.compile(r"unsupported|not supported|cannot handle|unknown pixel mode|unknown data organization", re.I)
+NOT_READ = re.compile(r"unsupported (?!marker)|not supported|cannot handle|unknown pixel mode", re.I)
 
 
 def decode(data: bytes, *, max_pixels: int, name: str = "") -> SourceImage:

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -301,6 +303,16 @@ def test_grey_with_alpha_becomes_srgb_through_its_profile_and_keeps_its_alpha():
     assert np.unique(image.alpha).tolist() == [77]
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_transparent_value_is_matched_before_the_profile_changes_it(bits):
+    values = np.array([[0, 55, 128, 255]], np.uint16) * (1 if bits == 8 else 257)
+    profile = png_chunk(b"iCCP", b"light\x00\x00" + zlib.compress(grey_profile()))
+    key = png_chunk(b"tRNS", int(values[0, 1]).to_bytes(2))
+    image = opened(png(values, bits, 0, extra=profile + key))
+    assert image.alpha.tolist() == [[255, 0, 255, 255]]
+    assert image.rgb[0, :, 0].tolist() == [0, 128, 188, 255]
+
+
 def inks(cyan, magenta, yellow, black):
     return Image.new("CMYK", (16, 16), (cyan, magenta, yellow, black))
 
@@ -483,6 +495,14 @@ def test_libraries_warnings_do_not_reach_the_log():
     done = subprocess.run(command, input=truncated_exif, capture_output=True, check=True)
     assert done.stdout.decode().strip() == str(RGB.shape)
     assert done.stderr == b""
+
+
+def test_many_threads_read_what_one_reads():
+    files = [entry[0] for entry in every_file().values()] * 3
+    with ThreadPoolExecutor(8) as threads:
+        images = list(threads.map(opened, files))
+    for data, image in zip(files, images, strict=True):
+        np.testing.assert_array_equal(image.rgb, opened(data).rgb)
 
 
 @given(st.binary(max_size=64))
