@@ -25,11 +25,12 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
-def render_chunk(folder: Path, index: int, device: torch.device) -> None:
-    """Renders the scenes of seeds index*CHUNK... into FOLDER/index.npy: uint8 [CHUNK, 7, SIDE, SIDE]."""
-    planes = np.empty((CHUNK, PLANES, SIDE, SIDE), np.uint8)
-    for start in range(0, CHUNK, 20):
-        layers = render_batch(range(index * CHUNK + start, index * CHUNK + start + 20), SIDE, device)
+def render_chunk(folder: Path, index: int, device: torch.device, count: int = CHUNK) -> None:
+    """Renders `count` scenes, of seeds from index * CHUNK on, into FOLDER/index.npy: uint8 [count, 7, SIDE, SIDE]."""
+    planes = np.empty((count, PLANES, SIDE, SIDE), np.uint8)
+    for start in range(0, count, 20):
+        rows = range(start, min(start + 20, count))
+        layers = render_batch([index * CHUNK + row for row in rows], SIDE, device)
         stacked = torch.cat([layers.foreground, layers.alpha, layers.background], 1)
         planes[start : start + 20] = (stacked * 255).round().to(torch.uint8).cpu().numpy()
     part = folder / f"{index:05d}.part"
@@ -49,26 +50,31 @@ class Samples:
         files = sorted(folder.glob("*.npy"))
         if not files:
             raise FileNotFoundError(f"no rendered scenes in {folder}; run python -m shared.models.embedded.data first")
-        self.chunks = [_shrunk(np.load(file, mmap_mode="r"), kept) for file in files]
+        chunks = [_shrunk(np.load(file, mmap_mode="r"), kept) for file in files]
+        self.scenes = [(chunk, row) for chunk in chunks for row in range(len(chunk))]
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
         """Normalised images [count, 3, side, side] and alphas [count, 1, side, side]."""
         front, back = self._draw(count, slice(0, PLANES)), self._draw(count, slice(4, PLANES))
         image, alpha = self._pasted(front[:, :3], front[:, 3:4], back, front[:, 4:])
-        paired = torch.from_numpy(self.random.permutation(count)[: round(0.12 * count)]).to(self.device)
-        second = self._draw(len(paired), slice(0, 4))
-        other = second[:, 3:]
-        image[paired] = image[paired] * (1 - other) + second[:, :3] * other
-        alpha[paired] = alpha[paired] + other * (1 - alpha[paired])
+        self._add_second(image, alpha)
         image = self._toned(image)
         images = [self._photographed(i) for i in image.cpu()]
         return normalised(torch.stack(images).to(self.device)), alpha
 
+    def _add_second(self, image: Tensor, alpha: Tensor) -> None:
+        """Pastes another scene's subject into about one image in eight, in place."""
+        paired = np.flatnonzero(self.random.random(len(image)) < 0.12)
+        if len(paired):
+            second = self._draw(len(paired), slice(0, 4))
+            other, places = second[:, 3:], torch.from_numpy(paired).to(self.device)
+            image[places] = image[places] * (1 - other) + second[:, :3] * other
+            alpha[places] = alpha[places] + other * (1 - alpha[places])
+
     def _draw(self, count: int, kept: slice) -> Tensor:
         """Some of the stored planes of random scenes, cropped, stretched and mirrored at random."""
-        chosen = self.random.integers(len(self.chunks) * CHUNK, size=count)
-        stored = np.stack([self.chunks[scene // CHUNK][scene % CHUNK, kept] for scene in chosen])
-        planes = torch.from_numpy(stored).to(self.device).float() / 255
+        chosen = [self.scenes[index] for index in self.random.integers(len(self.scenes), size=count)]
+        planes = torch.from_numpy(np.stack([chunk[row, kept] for chunk, row in chosen])).to(self.device).float() / 255
         zoom = self.random.choice([1.0, 0.85, 0.7], count, p=[0.5, 0.3, 0.2]) * self.random.uniform(0.9, 1.0, count)
         stretch = self.random.uniform(0.9, 1.0, count)
         flip = self.random.choice([-1.0, 1.0], count)

@@ -1,4 +1,4 @@
-"""The card's pictures: image, mask and cutout on a checkerboard, for held-out renders and for scikit-image's photographs.
+"""The card's pictures: image, mask and cutout on a checkerboard, for held-out renders and for photographs.
 
 python -m shared.models.embedded.pictures [--out FOLDER]
 """

@@ -32,6 +32,10 @@ STAGES = ((64, 0.34), (128, 0.42), (256, 0.24))
 BATCH_PIXELS = 12 * 128 * 128  # of each worker
 PEAK_RATE, FLOOR_RATE, DECAY, WARM_UP = 2e-3, 2e-5, 0.05, 150
 SAVE_SECONDS = 300
+# The blocks with the most tiles learn slowly: else all neighbouring tiles end up with one smooth set of weights, which
+# says little about the image and nothing about the order of the tiles.
+TILE_WEIGHTS = ("decoder.ipt_blk5.conv1.weight", "decoder.ipt_blk4.conv1.weight")
+TILE_PACE = 0.03
 
 
 def small_config() -> BiRefNetConfig:
@@ -66,10 +70,12 @@ class Run:
     def fresh(cls, device: torch.device) -> Run:
         model = BiRefNet(small_config()).to(device)
         _level_colours(model)
-        decayed = [p for p in model.parameters() if p.ndim > 1]
-        plain = [p for p in model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}]
-        return cls(model, copy.deepcopy(model).eval(), torch.optim.AdamW(groups, lr=PEAK_RATE))
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            pace = TILE_PACE if name in TILE_WEIGHTS else 1.0
+            groups.setdefault((DECAY if parameter.ndim > 1 else 0.0, pace), []).append(parameter)
+        listed = [{"params": members, "weight_decay": d, "pace": pace} for (d, pace), members in groups.items()]
+        return cls(model, copy.deepcopy(model).eval(), torch.optim.AdamW(listed, lr=PEAK_RATE))
 
     def save(self, path: Path) -> None:
         state = {"model": self.model.state_dict(), "average": self.average.state_dict()}
@@ -91,47 +97,18 @@ class Run:
 
 
 def _level_colours(model: BiRefNet) -> None:
-    """The image blocks start with nearly the same small weights for red, green and blue, as trained ones end up."""
+    """The image blocks start with nearly the same weights for a pixel's three colours, as trained ones end up."""
     with torch.no_grad():
-        for level in (5, 4, 3, 2):
-            weight = model.get_parameter(f"decoder.ipt_blk{level}.conv1.weight")
-            colours = weight.view(len(weight), 3, -1, 3, 3)
-            shared = colours.mean(1, keepdim=True).expand_as(colours) + 0.3 * colours
-            weight.copy_(0.3 * shared.reshape(weight.shape))
-
-
-def cheap_decode(model: BiRefNet, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The network's logits and side outputs; the last layers, all linear, are joined before they are applied.
-
-    One channel is enlarged instead of twenty-four and the image block gives one channel: half of a step's time.
-    """
-    decoder = model.decoder
-    masks, gradients = [], []
-    features = model.encode(image)
-    x = features[3]
-    for level in (4, 3, 2):
-        x = decoder._block(level, x, image)
-        edges = decoder._run(f"gdt_convs_{level}", x)
-        masks.append(decoder._run(f"conv_ms_spvn_{level}", x))
-        gradients.append(decoder._run(f"gdt_convs_pred_{level}", edges))
-        x = x * torch.sigmoid(decoder._run(f"gdt_convs_attn_{level}", edges))
-        finer = features[level - 2]
-        x = nnf.interpolate(x, finer.shape[-2:], mode="bilinear", align_corners=True)
-        x = x + decoder._run(f"lateral_block{level}", finer)
-    x = decoder._block(1, x, image)
-    last, own = decoder.get_parameter("conv_out1.0.weight"), x.shape[1]
-    coarse = nnf.conv2d(x, last[:, :own])
-    mixing = last[:, own:, 0, 0]
-    joined = torch.einsum("oc,cikl->oikl", mixing, decoder.get_parameter("ipt_blk1.conv_out.weight"))
-    bias = mixing @ decoder.get_parameter("ipt_blk1.conv_out.bias") + decoder.get_parameter("conv_out1.0.bias")
-    fine = nnf.conv2d(decoder._run("ipt_blk1.conv1", image), joined, bias, padding=1)
-    coarse = nnf.interpolate(coarse, image.shape[-2:], mode="bilinear", align_corners=True)
-    return coarse + fine, masks, gradients
+        for name in TILE_WEIGHTS:
+            weight = model.get_parameter(name)
+            shape = (len(weight), 3, weight.shape[1] // 3, 9)
+            colours = torch.randn(shape[0], 1, *shape[2:]) + 0.35 * torch.randn(shape)
+            weight.copy_((colours * 0.7 / weight[0].numel() ** 0.5).view(weight.shape))
 
 
 def loss_of(model: BiRefNet, image: Tensor, alpha: Tensor) -> Tensor:
     """Cross-entropy and soft IoU of the mask, L1 where alpha is soft or an edge is near, and the side outputs."""
-    logits, masks, gradients = cheap_decode(model, image)
+    logits, masks, gradients = model.decode(image, side_outputs=True)
     edge = nnf.max_pool2d(alpha, 5, 1, 2) + nnf.max_pool2d(-alpha, 5, 1, 2)
     entropy = nnf.binary_cross_entropy_with_logits(logits, alpha, weight=1 + 2 * edge)
     guess = torch.sigmoid(logits)
@@ -153,12 +130,10 @@ def rate_at(progress: float, step: int) -> float:
     return (FLOOR_RATE + (PEAK_RATE - FLOOR_RATE) * cosine) * min(1.0, (step + 1) / WARM_UP)
 
 
-def train_step(run: Run, samples: Samples, progress: float) -> float:
+def train_step(run: Run, image: Tensor, alpha: Tensor, progress: float) -> float:
     """One step of the optimiser and of the running average; gives the loss."""
-    count = min(24, max(4, BATCH_PIXELS // samples.side**2))
-    image, alpha = samples.batch(count)
     for group in run.optimiser.param_groups:
-        group["lr"] = rate_at(progress, run.step)
+        group["lr"] = rate_at(progress, run.step) * group["pace"]
     run.model.train()
     loss = loss_of(run.model, image, alpha)
     run.optimiser.zero_grad()
@@ -198,6 +173,11 @@ def side_at(progress: float) -> int:
     return STAGES[min(int(np.searchsorted(bounds, progress, "right")), len(STAGES) - 1)][0]
 
 
+def batch_at(side: int) -> int:
+    """Crops of a worker in one step."""
+    return min(24, max(4, BATCH_PIXELS // side**2))
+
+
 def train(run: Run, options: argparse.Namespace) -> None:
     """Goes on until the minutes are spent; the best average so far is in --out, everything else in --state."""
     device = next(run.model.parameters()).device
@@ -209,7 +189,7 @@ def train(run: Run, options: argparse.Namespace) -> None:
         if samples is None or samples.side != side_at(progress):
             samples = Samples(options.scenes, side_at(progress), device, 1000 * run.step + options.rank)
             run.best *= 0.98  # the figure of another size is no bar for this one
-        losses = [*losses[-50:], train_step(run, samples, progress)]
+        losses = [*losses[-50:], train_step(run, *samples.batch(batch_at(samples.side)), progress)]
         run.minutes += (time.monotonic() - start) / 60
         if options.rank == 0 and (time.monotonic() - saved > SAVE_SECONDS or run.minutes >= options.minutes):
             overlap, error = evaluate(run.average, truth)
