@@ -5,6 +5,7 @@ functions-framework loads this file inside the worker process; `server.py` start
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from function.admission import Admission
 from function.handler import Handler, Outcome
 from function.settings import Settings
 from shared.cutter import Cutter
-from shared.errors import RetryLater, UnreadableEvent
+from shared.errors import GpuUnavailable, RetryLater, UnreadableEvent
 from shared.events import parse_event, parse_push_envelope
 from shared.records import Upload
 
@@ -136,6 +137,11 @@ def _take(read: Callable[[], Upload], act: Callable[[Upload], Outcome]) -> str:
             fields = about | {"status": "retry", "code": error.code}
             LOG.warning("%s: %s: %s", error.code, upload.uri, error, extra={"fields": fields})
             raise _http(error) from error
+        except GpuUnavailable as error:
+            # This process can compute no more: gunicorn starts another one, which checks the GPU first.
+            LOG.critical("%s", error, extra={"fields": about | {"status": "retry", "code": "gpu_unavailable"}})
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ServiceUnavailable("the GPU failed", retry_after=RETRY_AFTER_S) from error
         except Exception as error:
             LOG.exception("failed: %s", upload.uri, extra={"fields": about | {"status": "crash"}})
             raise InternalServerError from error

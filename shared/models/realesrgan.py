@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from spandrel import ImageModelDescriptor, ModelLoader
 
 from shared.errors import NetworkFailed, OutOfGpuMemory, WeightsError
+from shared.models.device import gpu_faults
 from shared.models.weights import fetch
 
 RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
@@ -145,7 +146,7 @@ class RealEsrgan:
         return np.asarray(cv2.resize(result, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def _enlarge_once(self, rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-        with self._turn:
+        with self._turn, gpu_faults():
             try:
                 return self._run(rgb, wanted, self._tile, BATCH if self._device.type == "cuda" else 1)
             except torch.cuda.OutOfMemoryError:

@@ -8,11 +8,11 @@ import torch
 
 from shared.errors import GpuUnavailable, WeightsError
 from shared.models.birefnet.config import STRIDE, BiRefNetConfig
-from shared.models.birefnet.device import require_gpu
 from shared.models.birefnet.loading import build_network
 from shared.models.birefnet.network import BiRefNet
 from shared.models.birefnet.segmenter import BiRefNetSegmenter
 from shared.models.birefnet.tiles import detect_patch_order
+from shared.models.device import require_gpu
 from shared.models.weights import WeightsFile, find_weights, open_weights
 from shared.records import ModelInfo
 

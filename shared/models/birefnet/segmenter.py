@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import NetworkFailed, OutOfGpuMemory
+from shared.models.device import gpu_faults
 from shared.records import ModelInfo
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in 0..1
@@ -27,8 +28,9 @@ class BiRefNetSegmenter:
     def __call__(self, batch: Sequence[NDArray[np.uint8]], /) -> list[NDArray[np.float32]]:
         """Images in sRGB at `size`, uint8 HxWx3 -> probabilities, float32 HxW, 0..1; one forward for all of them.
 
-        Out of GPU memory, each image goes alone. Raises ValueError for images of another kind or size,
-        OutOfGpuMemory, and NetworkFailed where the network gives values that are not numbers.
+        Out of GPU memory, each image goes alone. Raises ValueError for images of another kind or size, OutOfGpuMemory,
+        GpuUnavailable (this process can compute no more), and NetworkFailed where the network gives values that are
+        not numbers.
         """
         if not batch:
             return []
@@ -52,10 +54,11 @@ class BiRefNetSegmenter:
 
     @torch.inference_mode()
     def _forward(self, batch: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        logits = self.network(self._normalised(np.stack(batch))).float()
-        if not bool(torch.isfinite(logits).all()):
-            raise NetworkFailed(f"{self.info.id} in {self.info.dtype} gave logits that are not numbers")
-        masks: NDArray[np.float32] = logits.sigmoid().squeeze(1).cpu().numpy()
+        with gpu_faults():
+            logits = self.network(self._normalised(np.stack(batch))).float()
+            if not bool(torch.isfinite(logits).all()):
+                raise NetworkFailed(f"{self.info.id} in {self.info.dtype} gave logits that are not numbers")
+            masks: NDArray[np.float32] = logits.sigmoid().squeeze(1).cpu().numpy()
         return list(masks)
 
     def _normalised(self, images: NDArray[np.uint8]) -> Tensor:

@@ -1,5 +1,7 @@
 """Whether the GPU really works: a wheel built for another driver or chip falls back silently, or fails at first use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -26,6 +28,18 @@ def require_gpu() -> str:
     if total != 9 * (SIDE - 2) ** 2:
         raise GpuUnavailable(f"the GPU computes wrong values: {versions()}")
     return name
+
+
+@contextmanager
+def gpu_faults() -> Iterator[None]:
+    """GpuUnavailable for a fault of the GPU itself.
+
+    It outlives the call that met it: every later kernel of this process fails too, or computes nonsense.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        raise GpuUnavailable(f"the GPU failed ({error}): {versions()}") from error
 
 
 def versions() -> str:
