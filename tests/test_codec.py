@@ -177,6 +177,7 @@ def scaled(samples, white=65535):
 samples_16 = arrays(np.uint16, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(4)))
 
 
+@settings(deadline=None)
 @given(samples_16)
 def test_sixteen_bit_png_is_scaled_by_value(samples):
     grey, rgb, grey_alpha = samples[..., 0], samples[..., :3], samples[..., [0, 3]]
@@ -189,6 +190,7 @@ def test_sixteen_bit_png_is_scaled_by_value(samples):
         np.testing.assert_array_equal(image.alpha if image.alpha is not None else np.full_like(alpha, 255), alpha)
 
 
+@settings(deadline=None)
 @given(samples_16, st.sampled_from("<>"))
 def test_sixteen_bit_tiff_is_scaled_by_value(samples, order):
     grey, rgb = samples[..., 0], samples[..., :3]
@@ -197,6 +199,7 @@ def test_sixteen_bit_tiff_is_scaled_by_value(samples, order):
     np.testing.assert_array_equal(opened(tiff(grey, 1, byte_order=order)).rgb, three(scaled(grey)))
 
 
+@settings(deadline=None)
 @given(arrays(np.uint16, (4, 6), elements=st.integers(0, 4095)))
 def test_twelve_bit_tiff_is_scaled_by_value(samples):
     np.testing.assert_array_equal(opened(tiff(samples, 1, bits=12)).rgb, three(scaled(samples, 4095)))
@@ -505,6 +508,7 @@ def test_many_threads_read_what_one_reads():
         np.testing.assert_array_equal(image.rgb, opened(data).rgb)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_any_bytes_have_an_accepted_type_or_none(data):
     assert media_type(data) in ("", *(f"image/{entry[1]}" for entry in every_file().values()))

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InvalidOptions
@@ -71,22 +71,26 @@ def options(draw):
     return CutOptions(**values)
 
 
+@settings(deadline=None)
 @given(options())
 def test_options_written_as_text_read_back_the_same(given_options):
     assert {option.name for option in fields(CutOptions)} == set(PARSERS)
     assert CutOptions.from_texts(given_options.as_texts()) == given_options
 
 
+@settings(deadline=None)
 @given(options(), options())
 def test_texts_replace_every_field_of_the_base(given_options, base):
     assert CutOptions.from_texts(given_options.as_texts(), base) == given_options
 
 
+@settings(deadline=None)
 @given(options(), options())
 def test_two_cutouts_share_their_texts_only_if_they_share_their_options(first, second):
     assert (first.as_texts() == second.as_texts()) == (first == second)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(PARSERS)), st.text(max_size=20) | st.from_regex(r"\A[-+0-9.e%px# ()a-z,]{0,24}\Z"))
 def test_any_text_is_read_or_refused_by_the_options_name(name, text):
     base = CutOptions(crop=True, bg_color="#ffffff")
