@@ -234,14 +234,15 @@ def test_every_upload_is_one_line_of_the_log_joined_to_its_trace(service):
 
 
 def test_a_full_instance_answers_429_and_is_still_ready(service):
+    service.upload("before-full.jpg", photo())
     service.settled()
+    event = service.cloud.eventarc.attempts[-1].message
     gates = [service.cloud.store.hold("download", f"full-{number}.jpg") for number in range(4)]
     for number in range(4):
         service.upload(f"full-{number}.jpg", photo(seed=number))
     for gate in gates:
         gate.wait_for_arrival()
-    event = dict(service.cloud.eventarc.attempts[0].message.attributes)
-    answer = service.post("/", data=service.cloud.eventarc.attempts[0].message.data, headers=event)
+    answer = service.post("/", data=event.data, headers=dict(event.attributes))
     ready = requests.get(f"{service.server.url}/startup", timeout=5)
     for gate in gates:
         gate.open()

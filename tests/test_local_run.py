@@ -121,7 +121,7 @@ def test_a_watched_folder_gives_results_until_it_is_interrupted(tmp_path, model)
             assert process.stdout.readline() == f"first.jpg  completed  {out}/first.webp  {size[0]}x{size[1]}\n"
             with Image.open(out / "first.webp") as result:
                 assert (result.format, result.size) == ("WEBP", size)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # what a service manager sends; Ctrl-C takes the same way
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()

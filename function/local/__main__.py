@@ -5,6 +5,7 @@ Takes files or folders through the whole service on this machine: a local object
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ DELIVERIES = 4  # at a time
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 = every upload got an outcome, 1 = not, 130 = interrupted."""
     args = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: the server does not outlive this
     try:
         return _run(args)
     except (NothingToUpload, SettingsError, ServerFailed, OSError) as error:
