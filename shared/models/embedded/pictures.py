@@ -1,6 +1,7 @@
 """The card's pictures: image, mask and cutout on a checkerboard, for held-out renders and for photographs.
 
 python -m shared.models.embedded.pictures [--out FOLDER]
+python -m shared.models.embedded.pictures --samples FOLDER
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from shared.models.embedded.scenes import HELD_OUT
+from shared.models.embedded.scenes import HELD_OUT, render
 from shared.models.embedded.train import HERE, held_out, load, predict
 
 HEIGHT = 176
+# The local run's sample images: name, kind of subject, seed, width and height.
+SAMPLES = (
+    ("marten", "face", 70015, (1200, 1600)),
+    ("cars", "vehicle", 70014, (1600, 1200)),
+    ("walker", "people", 70017, (1200, 1600)),
+)
 
 
 def checkerboard(height: int, width: int, square: int = 8) -> np.ndarray:
@@ -42,12 +49,22 @@ def sheet(rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
     return np.concatenate([np.concatenate(padded[i : i + columns], 1) for i in range(0, len(padded), columns)], 0)
 
 
+def write(picture: np.ndarray, file: Path, quality: int) -> None:
+    """Stores uint8 RGB [h, w, 3] as JPEG."""
+    cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
 def main() -> None:
-    """Writes renders.jpg and photographs.jpg."""
-    parser = argparse.ArgumentParser(description="Make the pictures of the card.")
+    """Writes renders.jpg and photographs.jpg, or the sample images."""
+    parser = argparse.ArgumentParser(description="Make the pictures of the card, or the samples of the local run.")
     parser.add_argument("--model", type=Path, default=HERE)
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--samples", type=Path, help="folder to render the sample images into, instead")
     options = parser.parse_args()
+    if options.samples:
+        for name, kind, seed, size in SAMPLES:
+            write(render(seed, size, kind=kind).image, options.samples / f"{name}.jpg", 88)
+        return
     from skimage import data  # a development dependency
 
     model = load(options.model)
@@ -55,8 +72,7 @@ def main() -> None:
     photographs = [data.astronaut(), data.chelsea(), data.coffee()]
     for name, images, columns in (("renders", scenes, 2), ("photographs", photographs, 1)):
         picture = sheet([triple(image, predict(model, image)) for image in images], columns)
-        target = str(options.out / f"{name}.jpg")
-        cv2.imwrite(target, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+        write(picture, options.out / f"{name}.jpg", 82)
 
 
 if __name__ == "__main__":

@@ -206,7 +206,9 @@ def export(model: BiRefNet, out: Path) -> None:
     """Writes model.safetensors in float16 and config.json."""
     out.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, out / "model.safetensors", {"format": "pt"})
+    file = out / "model.safetensors"
+    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, file, {"format": "pt"})
+    file.chmod(0o644)
     model.config.save_pretrained(out)
 
 
