@@ -162,6 +162,8 @@ class Cutter:
         matte = matting.to_alpha(mask, width=image.width, height=image.height)
         if refiner := self._refiner_for(options):
             matte = refiner(image.rgb, matte)
+        elif options.alpha_matting is AlphaMatting.GUIDED:
+            matte = matting.refine(image.rgb, matte)
         alpha = matte
         if image.alpha is not None:
             alpha = np.asarray(cv2.multiply(matte, image.alpha, scale=1 / 255), np.uint8)

@@ -1,47 +1,12 @@
-"""Foreground colours: the background's colour taken out of edge pixels, and what is hidden zeroed.
-
-A pixel of the soft band is a blend, I = a F + (1 - a) B. Coarse to fine, the colours of each side are averaged over the
-pixels that are almost its alone; then each pixel's F and B become the blend that lies nearest to those means. It joins
-blur-fusion (Forte, ICIP 2021: means over windows, in place of a linear system) and multi-level estimation (Germer et
-al., ICPR 2020: coarse to fine, both sides at once). Means are smooth, so a megapixel is enough for them whatever the
-upload's size; only the last step sees the upload's own pixels.
-"""
-
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+"""The cutout's pixels: the background's colour taken out of edge pixels, and what is hidden zeroed."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-STRIP = 64  # pixels: rows worked on at a time, and the side of the squares that are skipped where nothing is soft
+from shared.surroundings import STRIP, Surroundings, runs
+
 BLEED = 4  # pixels of colour kept beside the edge under alpha 0, so that scaling does not darken it
-GRID_SIDE = 1280  # pixels: side of the largest square image that is a grid of its own
-COARSE = ((8, 11), (4, 7), (2, 5))  # grid pixels per sample, samples per side of the window; from wide to narrow
-FINE = (1, 5)  # the same of the last means
-TRUST = 0.01  # weight of a wider window's mean in the next
-CAUTION = 0.15  # keeps colours near their means, for alpha is never exact
-EPSILON = 1e-5
-CUBED = np.rint(255 * (np.arange(256) / 255) ** 3).astype(np.uint8)  # means are made of what is almost one side's alone
-
-Pixels = NDArray[np.uint8]  # HxWx3
-Colours = NDArray[np.float32]  # HxWx3, 0..255
-Block = tuple[slice, slice]  # rows, columns
-Pair = tuple[Colours, Colours]  # of the foreground, of the background
-Plane = TypeVar("Plane", NDArray[np.uint8], NDArray[np.uint16], NDArray[np.float32])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Side:
-    """What is known of the foreground, or of the background."""
-
-    colours: Pixels  # improved in place
-    weight: NDArray[np.uint8]  # HxW: how much a pixel tells of this side
-
-    def __getitem__(self, block: Block) -> "_Side":
-        return _Side(self.colours[block], self.weight[block])
 
 
 def cut_out(
@@ -56,15 +21,15 @@ def cut_out(
     """
     matte = alpha if matte is None else matte
     rgba = np.empty((*alpha.shape, 4), np.uint8)
-    estimate = _Estimate(rgb, matte) if clean else None
+    surroundings = Surroundings(rgb, matte) if clean else None
     for top in range(0, len(alpha), STRIP):
         rows = slice(top, min(top + STRIP, len(alpha)))
         kept = _grown(alpha, rows)
         colour = cv2.copyTo(rgb[rows], kept)
-        if estimate:
+        if surroundings:
             unsure = np.asarray(cv2.bitwise_and(kept, cv2.inRange(matte[rows], 0, 254)), np.uint8)
-            for columns in _runs(unsure):
-                cv2.copyTo(estimate((rows, columns)), unsure[:, columns], colour[:, columns])
+            for columns in runs(unsure):
+                cv2.copyTo(surroundings.foreground((rows, columns)), unsure[:, columns], colour[:, columns])
         cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA, dst=rgba[rows])
         cv2.insertChannel(alpha[rows], rgba[rows], 3)
     return rgba
@@ -76,156 +41,3 @@ def _grown(alpha: NDArray[np.uint8], rows: slice) -> NDArray[np.uint8]:
     around = alpha[rows.start - above : rows.stop + BLEED]
     grown = cv2.dilate(around, np.ones((2 * BLEED + 1, 2 * BLEED + 1), np.uint8))
     return np.asarray(grown[above : above + rows.stop - rows.start], np.uint8)
-
-
-def _runs(wanted: NDArray[np.uint8]) -> Iterator[slice]:
-    """Columns of neighbouring squares that hold a pixel which is not 0."""
-    width = wanted.shape[1]
-    touched = np.maximum.reduceat(cv2.reduce(wanted, 0, cv2.REDUCE_MAX)[0], np.arange(0, width, STRIP)) > 0
-    edges = np.flatnonzero(np.diff(touched, prepend=False, append=False))
-    for first, last in edges.reshape(-1, 2) * STRIP:
-        yield slice(int(first), min(int(last), width))
-
-
-class _Estimate:
-    """Foreground colours of one image, block by block."""
-
-    def __init__(self, rgb: Pixels, matte: NDArray[np.uint8]) -> None:
-        self._rgb, self._matte = rgb, matte
-        self._shrink = math.ceil(math.sqrt(matte.size) / GRID_SIDE)  # pixels per grid pixel
-        image, share = _sampled(rgb, self._shrink), _sampled(matte, self._shrink)
-        self._sides = (_Side(image.copy(), cv2.LUT(share, CUBED)), _Side(image.copy(), cv2.LUT(share, CUBED[::-1])))
-        self._wide_means = _coarse_means(image, share, self._sides)
-
-    def __call__(self, block: Block) -> Pixels:
-        """Foreground colours: uint8, of the block's size."""
-        around = _covering(block, self._shrink, 1 + FINE[1] // 2, self._sides[0].weight.shape)
-        means = [
-            _enlarged(_mean(side[around], FINE, _read(wide, COARSE[-1][0], around)), self._shrink, around, block)
-            for side, wide in zip(self._sides, self._wide_means, strict=True)
-        ]
-        return next(_unmixed(self._rgb[block], self._matte[block], (means[0], means[1])))
-
-
-def _coarse_means(image: Pixels, share: NDArray[np.uint8], sides: tuple[_Side, _Side]) -> Pair:
-    """Mean colours of both sides, from wide windows to narrow ones; after each, the soft pixels are unmixed again."""
-    priors = [_overall(side) for side in sides]
-    for level, finer in zip(COARSE, (*COARSE[1:], None), strict=True):
-        front, behind = (_mean(side, level, prior) for side, prior in zip(sides, priors, strict=True))
-        _improve(image, share, sides, (front, behind), level[0])
-        if finer:
-            size = tuple(slice(0, -(-side // finer[0])) for side in share.shape)
-            priors = [_read(mean, 2, (size[0], size[1])) for mean in (front, behind)]
-    return front, behind
-
-
-def _improve(image: Pixels, share: NDArray[np.uint8], sides: tuple[_Side, _Side], means: Pair, step: int) -> None:
-    """Unmix the soft pixels: elsewhere, one side is the image itself and the other has no weight."""
-    soft = np.asarray(cv2.inRange(share, 1, 254), np.uint8)
-    for top in range(0, len(soft), STRIP):
-        rows = slice(top, min(top + STRIP, len(soft)))
-        for columns in _runs(soft[rows]):
-            block = (rows, columns)
-            near = (_read(means[0], step, block), _read(means[1], step, block))
-            for side, better in zip(sides, _unmixed(image[block], share[block], near), strict=True):
-                cv2.copyTo(better, soft[block], side.colours[block])
-
-
-def _unmixed(image: Pixels, share: NDArray[np.uint8], means: Pair) -> Iterator[Pixels]:
-    """Foreground, then background: the pair of colours nearest to the means that blends to about the image.
-
-    Least squares in closed form; the second is only computed when asked for.
-    """
-    front_share = _tripled(share) * np.float32(1 / 255)
-    behind_share = 1 - front_share
-    unexplained = image - front_share * means[0]
-    unexplained -= behind_share * means[1]
-    unexplained /= front_share * front_share + behind_share * behind_share + np.float32(CAUTION)
-    for own_share, mean in zip((front_share, behind_share), means, strict=True):
-        yield cv2.convertScaleAbs(np.maximum(mean + own_share * unexplained, 0))  # rounds and clips
-
-
-def _mean(side: _Side, level: tuple[int, int], prior: Colours) -> Colours:
-    """Weighted mean colours over windows, one sample per step; where no weight is, those of the prior.
-
-    Sums are taken in 16 bits: half the memory of float32, twice as fast, and exact to a hundredth of TRUST.
-    """
-    step, window = (level[0], level[0]), (level[1], level[1])
-    weight = np.multiply(side.weight, 255, dtype=np.uint16)
-    product = cv2.multiply(side.colours, _tripled(side.weight), dtype=cv2.CV_16U)
-    total = _tripled(cv2.blur(_reduced(weight, step[0]), window)) * np.float32(1 / 255**2)
-    mean = cv2.blur(_reduced(product, step[0]), window) * np.float32(1 / 255)
-    mean += np.float32(TRUST) * prior
-    mean /= total + np.float32(TRUST)
-    return np.asarray(mean, np.float32)
-
-
-def _overall(side: _Side) -> Colours:
-    """The weighted mean colour of everything: float32, 1x1x3."""
-    product = cv2.mean(cv2.multiply(side.colours, _tripled(side.weight), dtype=cv2.CV_16U))[:3]
-    return np.array(product, np.float32)[None, None] / max(cv2.mean(side.weight)[0], EPSILON)
-
-
-def _covering(block: Block, times: int, margin: int, shape: tuple[int, ...]) -> Block:
-    """The part of a grid, of one sample per `times` pixels, that covers a block of pixels and a margin of samples."""
-    rows, columns = (
-        slice(max(0, side.start // times - margin), min(length, -(-side.stop // times) + margin))
-        for side, length in zip(block, shape, strict=False)
-    )
-    return rows, columns
-
-
-def _read(grid: Colours, times: int, block: Block) -> Colours:
-    """A block of a grid that is enlarged so many times."""
-    near = _covering(block, times, 1, grid.shape)
-    return _enlarged(grid[near], times, near, block)
-
-
-def _enlarged(part: Colours, times: int, near: Block, block: Block) -> Colours:
-    """A block out of the enlarged `part`, which lies at `near` in its grid."""
-    if times > 1:
-        size = (part.shape[1] * times, part.shape[0] * times)
-        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    rows, columns = (
-        slice(side.start - times * origin.start, side.stop - times * origin.start)
-        for side, origin in zip(block, near, strict=True)
-    )
-    return part[rows, columns]
-
-
-def _sampled(pixels: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
-    """The middle pixel of each square of `times` x `times`: unlike their mean, it is no further blend of both sides."""
-    if times == 1:
-        return pixels
-    down, across = (
-        np.minimum(np.arange(times // 2, length + times // 2, times), length - 1) for length in pixels.shape[:2]
-    )
-    return np.asarray(pixels.take(down, axis=0).take(across, axis=1))
-
-
-def _reduced(pixels: Plane, times: int) -> Plane:
-    """Means of squares of `times` x `times` pixels; of what is left of them at the right and below.
-
-    Whole squares apart from the rest: OpenCV averages by whole numbers three times as fast as by others.
-    """
-    if times == 1:
-        return pixels
-    height, width = pixels.shape[:2]
-    down, across = height // times, width // times
-    reduced = np.empty((-(-height // times), -(-width // times), *pixels.shape[2:]), pixels.dtype)
-    for rows, to_rows in ((slice(down * times), slice(down)), (slice(down * times, None), slice(down, None))):
-        for columns, to_columns in (
-            (slice(across * times), slice(across)),
-            (slice(across * times, None), slice(across, None)),
-        ):
-            part, target = pixels[rows, columns], reduced[to_rows, to_columns]
-            if target.size:
-                size = (target.shape[1], target.shape[0])
-                target[:] = cv2.resize(part, size, interpolation=cv2.INTER_AREA).reshape(target.shape)
-    return reduced
-
-
-def _tripled(plane: Plane) -> Plane:
-    """HxW to HxWx3: OpenCV multiplies equal shapes far faster than numpy broadcasts over three channels."""
-    tripled: Plane = cv2.merge([plane, plane, plane])
-    return tripled

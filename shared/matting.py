@@ -1,4 +1,4 @@
-"""Mask to alpha: contrast, floor, clean-up, the upload's own size, and what the matte says about the subject."""
+"""Mask to alpha: contrast, floor, clean-up, the upload's own size and edges; and what the matte says of the subject."""
 
 import cv2
 import numpy as np
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from shared.errors import NetworkFailed, NoSubject
 from shared.options import CutOptions, MaskPreset
 from shared.records import Subject
+from shared.surroundings import STRIP, Surroundings, runs
 
 FAINT = 0.1  # opacity up to which a pixel links nothing and weighs nothing in the clean-up
 VISIBLE = 26  # alpha, of 255: the subject's box holds every pixel that is at least this opaque
@@ -109,6 +110,21 @@ def to_alpha(mask: NDArray[np.float32], *, width: int, height: int) -> NDArray[n
     if small != (width, height):
         alpha = np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     return alpha
+
+
+def refine(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Alpha whose soft band follows the full-resolution image; what is opaque or transparent stays exactly that.
+
+    rgb: uint8, HxWx3. alpha: uint8, HxW, not changed. Gives uint8, HxW.
+    """
+    surroundings = Surroundings(rgb, alpha)
+    refined = alpha.copy()
+    for top in range(0, len(alpha), STRIP):
+        rows = slice(top, min(top + STRIP, len(alpha)))
+        soft = np.asarray(cv2.inRange(alpha[rows], 1, 254), np.uint8)
+        for columns in runs(soft):
+            cv2.copyTo(surroundings.alpha((rows, columns)), soft[:, columns], refined[rows, columns])
+    return refined
 
 
 def measure(alpha: NDArray[np.uint8]) -> Subject:

@@ -184,6 +184,14 @@ def test_above_the_largest_side_enlarging_and_denoising_are_skipped_and_noted(wa
     assert cutter(red_square(100, 50), CutOptions.from_texts(wanted)).notes == {}
 
 
+def test_the_image_itself_refines_the_matte_unless_that_is_off():
+    cutter = Cutter(RedIsSubject())
+    image = red_square(1333, 1000)  # blue at 0 and 1: a hard edge, which the network sees at a quarter of the size
+    mattes = [cutter(image, CutOptions.from_texts({"alpha_matting": how})).rgba[..., 3] for how in ("off", "guided")]
+    soft, sharp = (((matte > 12) & (matte < 243)).mean() for matte in mattes)
+    assert sharp < soft / 4
+
+
 def test_a_matting_network_refines_the_matte():
     cutter = Cutter(RedIsSubject(), refiner=Eroding())
     cutout = cutter(red_square(64, 64), CutOptions.from_texts({"alpha_matting": "vitmatte"}))

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from shared import matting
 from shared.errors import NetworkFailed, NoSubject
 from shared.options import CutOptions, MaskPreset
-from tests.composites import hairy_disc
+from tests.composites import composite, hairy_disc
 
 options = st.builds(
     CutOptions,
@@ -210,3 +211,60 @@ def test_an_image_of_one_pixel_is_all_subject_or_none():
     assert matting.measure(np.array([[255]], np.uint8)).box == (0, 0, 1, 1)
     with pytest.raises(NoSubject):
         matting.measure(np.array([[0]], np.uint8))
+
+
+def network_s(alpha, *, times=4, softness=1.0):
+    """What a network that sees the image so many times smaller makes of an alpha: uint8, of the alpha's size."""
+    small = cv2.resize(alpha, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
+    mask = cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), softness)
+    return matting.to_alpha(mask, width=alpha.shape[1], height=alpha.shape[0])
+
+
+def error(alpha, truth):
+    return float(np.abs(alpha.astype(int) - truth).sum())
+
+
+@pytest.mark.parametrize(
+    ("subject", "background", "strands", "left"),
+    [("astronaut", "coffee", 400, 0.65), ("rocket", "astronaut", 400, 0.5), ("chelsea", "coffee", 0, 0.85)],
+)
+def test_refining_takes_much_of_the_matte_s_error_away(subject, background, strands, left):
+    truth = hairy_disc(640, 560, strands=strands, thickness=3, softness=1.2)
+    scene = composite(truth, subject=subject, background=background)
+    coarse = network_s(truth)
+    assert error(matting.refine(scene.image, coarse), truth) < left * error(coarse, truth)
+
+
+def test_where_the_image_tells_nothing_the_matte_stays():
+    coarse = network_s(hairy_disc(320, 280))
+    refined = matting.refine(np.full((280, 320, 3), 120, np.uint8), coarse)
+    assert np.abs(refined.astype(int) - coarse).max() <= 1
+
+
+def test_noise_of_the_same_kind_on_both_sides_moves_the_matte_little():
+    coarse = network_s(hairy_disc(320, 280, strands=0))
+    noise = np.random.default_rng(0).integers(0, 256, (280, 320, 3), np.uint8)
+    band = (coarse > 0) & (coarse < 255)
+    moved = np.abs(matting.refine(noise, coarse).astype(int) - coarse)[band]
+    assert moved.mean() < 0.08 * 255
+
+
+@given(
+    alpha=npst.arrays(np.uint8, npst.array_shapes(min_dims=2, max_dims=2, max_side=90)),
+    seed=st.integers(0, 2**16),
+)
+def test_refining_never_touches_what_is_opaque_or_transparent(alpha, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (*alpha.shape, 3), np.uint8)
+    before = alpha.copy()
+    refined = matting.refine(image, alpha)
+    sure = (alpha == 0) | (alpha == 255)
+    assert (refined[sure] == alpha[sure]).all()
+    assert (alpha == before).all()
+
+
+def test_refining_leaves_no_seam_between_blocks():
+    """Mirrored, the image meets another grid of blocks."""
+    scene = composite(hairy_disc(328, 264))
+    coarse = network_s(scene.alpha)
+    mirrored = matting.refine(np.ascontiguousarray(scene.image[::-1, ::-1]), np.ascontiguousarray(coarse[::-1, ::-1]))
+    assert np.abs(matting.refine(scene.image, coarse).astype(int) - mirrored[::-1, ::-1]).max() <= 1
