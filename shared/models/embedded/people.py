@@ -164,7 +164,7 @@ def _face(random: Random, bare: Material, hair: Material, yaw: float) -> list[Dr
     shift = 0.1 * yaw
     white, iris = Material((0.9, 0.89, 0.87), (0.9, 0.89, 0.87)), Material((0.15, 0.1, 0.08), (0.2, 0.2, 0.25))
     lips = Material(rgb(np.array([0.75, 0.42, 0.4]) * uniform(random, 0.6, 1.1)), (0.6, 0.3, 0.3))
-    parts: list[Drawable] = [ellipse(shift, 0.0, 0.02, 0.06, bare.dark(0.92), np.pi / 2)]
+    parts: list[Drawable] = [ellipse(shift, 0.01, 0.024, 0.07, bare.dark(0.92))]
     parts.append(ellipse(1.2 * shift, 0.07, 0.045, 0.025, bare.dark(0.8)))
     for side in (-1.0, 1.0):
         x = shift + side * 0.085

@@ -92,7 +92,8 @@ def render_layers(seed: int, size: tuple[int, int], device: torch.device, kind: 
     background = _background(random, noise, light, kind)
     canvas = Canvas(noise, light)
     canvas.draw(KINDS[kind][0](random, width, height))
-    soft = min(size) / 256 * float(random.choice([0, 0, 0.4, 0.9]))
+    # A camera's softness, in pixels: it grows with the picture until that would look out of focus.
+    soft = min(min(size) / 256, 1.5) * float(random.choice([0, 0, 0.4, 0.9]))
     alpha = blurred(canvas.alpha[None], soft).clamp(0, 1)
     canvas.colour, canvas.alpha = blurred(canvas.colour, soft), alpha[0]
     foreground = canvas.filled()

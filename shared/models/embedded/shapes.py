@@ -247,7 +247,7 @@ class Canvas:
         self.alpha[rows, columns] = self.alpha[rows, columns] * keep + cover
 
     def _draw_strands(self, strands: Strands) -> None:
-        weight, colour = self._splat(strands)
+        weight, colour = self._splat(_frayed(strands))
         cover = 1 - torch.exp(-weight)
         shown = colour / (weight + 1e-6)
         whole = (slice(0, self.height), slice(0, self.width))
@@ -303,6 +303,21 @@ def _coverage(part: Part, along: Tensor, across: Tensor, width: Tensor, slope: T
     distance = (width - across.abs()) / torch.sqrt(1 + slope.clamp(-6, 6) ** 2)
     ends = (1 - along.abs()) * part.reach
     return (torch.minimum(distance, ends) + 0.5).clamp(0, 1)
+
+
+def _frayed(strands: Strands) -> Strands:
+    """Strands wider than a hair in a large picture become tufts of several hairs."""
+    copies = min(9, round(strands.width / 1.3))
+    if copies < 2:
+        return strands
+    random = np.random.default_rng(len(strands.roots))
+    roots, tips, curls, colours = (
+        np.repeat(a, copies, 0) for a in (strands.roots, strands.tips, strands.curls, strands.colours)
+    )
+    roots = roots + random.normal(0, 1.2 * strands.width, roots.shape)
+    tips = tips + random.normal(0, 0.13, tips.shape) * np.abs(tips).sum(1, keepdims=True)
+    colours = np.clip(colours * random.uniform(0.8, 1.2, (len(colours), 1)), 0.01, 0.98)
+    return replace(strands, roots=roots, tips=tips, curls=curls, colours=colours, width=strands.width / copies)
 
 
 def fur(
