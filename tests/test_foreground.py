@@ -8,30 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from shared import foreground
-from tests.composites import composite, hairy_disc
+from tests.composites import colour_error, composite, full_blur_fusion, hairy_disc
 
 SCENES = [("chelsea", "coffee"), ("astronaut", "rocket"), ("coffee", "chelsea"), ("rocket", "astronaut")]
-
-
-def colour_error(rgba, scene):
-    """Mean difference of the soft band's colours from the true ones, weighted by alpha, in levels of 255."""
-    weight = np.where((scene.alpha > 0) & (scene.alpha < 255), scene.alpha, 0)[..., None].astype(np.float64)
-    return float((np.abs(rgba[..., :3].astype(np.float64) - scene.colours) * weight).sum() / (3 * weight.sum()))
-
-
-def full_blur_fusion(image, alpha):
-    """The whole image in two passes of 90 and 6 pixels, as the method's authors give it; float32 without truncation."""
-    share = alpha[..., None].astype(np.float32) / 255
-    image = image.astype(np.float32)
-
-    def fuse(front, behind, side):
-        mean_share = cv2.blur(share, (side, side))[..., None]
-        front = cv2.blur(front * share, (side, side)) / (mean_share + 1e-5)
-        behind = cv2.blur(behind * (1 - share), (side, side)) / (1 - mean_share + 1e-5)
-        return np.clip(front + share * (image - share * front - (1 - share) * behind), 0, 255), behind
-
-    front, behind = fuse(image, image, 90)
-    return fuse(front, behind, 6)[0]
 
 
 @pytest.mark.parametrize(("subject", "background"), SCENES)
