@@ -21,12 +21,14 @@ OURS = CutOptions()
 
 
 class GivenMask:
-    """A segmenter that always sees the same mask: it takes the network out of a comparison."""
+    """A segmenter that always sees the same mask: it takes the network out of a comparison.
 
-    matting = False
+    matting: whether the mask is opacity already, as matting checkpoints give it; the preset follows from it.
+    """
 
-    def __init__(self, mask: NDArray[np.float32]) -> None:
+    def __init__(self, mask: NDArray[np.float32], *, matting: bool) -> None:
         self._mask = mask
+        self.matting = matting
         self.size = (mask.shape[1], mask.shape[0])
         self.info = ModelInfo(id="given", revision="", sha256="", device="cpu", dtype="float32")
 
@@ -35,10 +37,15 @@ class GivenMask:
 
 
 def cut(
-    image: NDArray[np.uint8], mask: NDArray[np.float32], options: CutOptions, upscaler: Upscaler | None = None
+    image: NDArray[np.uint8],
+    mask: NDArray[np.float32],
+    options: CutOptions,
+    *,
+    matting: bool = True,
+    upscaler: Upscaler | None = None,
 ) -> Cutout:
     """The product's own way from a mask to a cutout."""
-    cutter = Cutter(GivenMask(mask), upscaler=upscaler)
+    cutter = Cutter(GivenMask(mask, matting=matting), upscaler=upscaler)
     try:
         return cutter(SourceImage(rgb=image.copy()), options)
     finally:
@@ -92,7 +99,7 @@ METHODS: Mapping[str, Method] = {
     "ours, no colour cleaning": ours(refine_foreground=False),
     "ours, no mask enhancement": ours(mask_preset=MaskPreset.OFF),
     "ours, no clean-up": ours(mask_kernel=1),
-    "ours, soft preset": ours(mask_preset=MaskPreset.SOFT),
+    "ours, standard preset": ours(mask_preset=MaskPreset.STANDARD),
     "blur-fusion, whole image": blur_fusion,
     "rembg, naive": rembg_naive,
     "rembg, putalpha": rembg_putalpha,
