@@ -18,6 +18,7 @@ from shared.batching import MicroBatcher
 from shared.errors import InvalidOptions
 from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, MaskPreset
 from shared.records import Cutout, ModelInfo, SourceImage, Subject
+from shared.surroundings import Surroundings
 
 BAND = 64  # rows of the network's input that are resized at a time: bounds the copies that Pillow makes
 NLM_STRENGTH = 5.0  # levels of 255, for lightness and colour alike
@@ -162,13 +163,17 @@ class Cutter:
         matte = matting.to_alpha(mask, width=image.width, height=image.height)
         if refiner := self._refiner_for(options):
             matte = refiner(image.rgb, matte)
-        elif options.alpha_matting is AlphaMatting.GUIDED:
-            matte = matting.refine(image.rgb, matte)
+        surroundings = None
+        if options.refine_foreground or options.alpha_matting is AlphaMatting.GUIDED:
+            surroundings = Surroundings.of(image.rgb, matte)
+        if surroundings and options.alpha_matting is AlphaMatting.GUIDED:
+            matte = matting.refine(surroundings)
+            surroundings = surroundings.with_matte(matte) if options.refine_foreground else None
         alpha = matte
         if image.alpha is not None:
             alpha = np.asarray(cv2.multiply(matte, image.alpha, scale=1 / 255), np.uint8)
         subject = matting.measure(alpha)
-        return foreground.cut_out(image.rgb, alpha, clean=options.refine_foreground, matte=matte), subject
+        return foreground.cut_out(image.rgb, alpha, surroundings), subject
 
     def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> NDArray[np.uint8]:
         upscaler = self._upscaler_for(options)

@@ -9,25 +9,20 @@ from shared.surroundings import STRIP, Surroundings, runs
 BLEED = 4  # pixels of colour kept beside the edge under alpha 0, so that scaling does not darken it
 
 
-def cut_out(
-    rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, clean: bool, matte: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
+def cut_out(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], surroundings: Surroundings | None) -> NDArray[np.uint8]:
     """Colour and alpha as straight RGBA: the subject's own colours in the soft band, zero where nothing shows.
 
-    rgb: uint8, HxWx3. alpha: uint8, HxW. clean: take the background's colour out of what is not opaque; without it,
-    the upload's colours stay. matte: uint8, HxW, how much of each pixel's colour is the subject's, where that is not
-    alpha (an upload that is transparent itself). Gives uint8, HxWx4. Pixels with an opaque matte keep the upload's
-    colour exactly; beside the edge, BLEED pixels of colour are kept under alpha 0.
+    rgb: uint8, HxWx3. alpha: uint8, HxW. surroundings: of both sides of the edges, by whose matte the background's
+    colour is taken out of what is not opaque; without them, the upload's colours stay. Gives uint8, HxWx4. Pixels with
+    an opaque matte keep the upload's colour exactly; beside the edge, BLEED pixels of colour are kept under alpha 0.
     """
-    matte = alpha if matte is None else matte
     rgba = np.empty((*alpha.shape, 4), np.uint8)
-    surroundings = Surroundings(rgb, matte) if clean else None
     for top in range(0, len(alpha), STRIP):
         rows = slice(top, min(top + STRIP, len(alpha)))
         kept = _grown(alpha, rows)
         colour = cv2.copyTo(rgb[rows], kept)
         if surroundings:
-            unsure = np.asarray(cv2.bitwise_and(kept, cv2.inRange(matte[rows], 0, 254)), np.uint8)
+            unsure = np.asarray(cv2.bitwise_and(kept, cv2.inRange(surroundings.matte[rows], 0, 254)), np.uint8)
             for columns in runs(unsure):
                 cv2.copyTo(surroundings.foreground((rows, columns)), unsure[:, columns], colour[:, columns])
         cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA, dst=rgba[rows])

@@ -112,12 +112,12 @@ def to_alpha(mask: NDArray[np.float32], *, width: int, height: int) -> NDArray[n
     return alpha
 
 
-def refine(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Alpha whose soft band follows the full-resolution image; what is opaque or transparent stays exactly that.
+def refine(surroundings: Surroundings) -> NDArray[np.uint8]:
+    """Their matte, with a soft band that follows the full-resolution image: uint8, HxW.
 
-    rgb: uint8, HxWx3. alpha: uint8, HxW, not changed. Gives uint8, HxW.
+    What is opaque or transparent stays exactly that.
     """
-    surroundings = Surroundings(rgb, alpha)
+    alpha = surroundings.matte
     refined = alpha.copy()
     for top in range(0, len(alpha), STRIP):
         rows = slice(top, min(top + STRIP, len(alpha)))
@@ -132,15 +132,14 @@ def measure(alpha: NDArray[np.uint8]) -> Subject:
 
     Raises NoSubject where no pixel is at least half opaque, or where the mean alpha is below one in 100,000.
     """
-    coverage = float(cv2.mean(alpha)[0]) / 255
-    columns = cv2.reduce(alpha, 0, cv2.REDUCE_MAX).ravel()
-    rows = cv2.reduce(alpha, 1, cv2.REDUCE_MAX).ravel()
+    counts = cv2.calcHist([alpha], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    coverage = float(counts @ np.arange(256)) / (255 * alpha.size)
+    columns, rows = alpha.max(axis=0), alpha.max(axis=1)
     if columns.max() < PRESENT or coverage < LEAST_COVERAGE:
         raise NoSubject("No subject was found in the image, so there is nothing to cut out.")
     across, down = np.flatnonzero(columns >= VISIBLE), np.flatnonzero(rows >= VISIBLE)
-    sure = cv2.countNonZero(cv2.inRange(alpha, 0, 0)) + cv2.countNonZero(cv2.inRange(alpha, 255, 255))
     return Subject(
         coverage=coverage,
-        uncertain=1 - sure / alpha.size,
+        uncertain=float(counts[1:255].sum()) / alpha.size,
         box=(int(across[0]), int(down[0]), int(across[-1]) + 1, int(down[-1]) + 1),
     )

@@ -12,7 +12,7 @@ colours (Wang and Cohen, CVPR 2007).
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STRIP = 64  # pixels: rows worked on at a time, and the side of the squares that are skipped where nothing is soft
-GRID_SIDE = 1280  # pixels: side of the largest square image that is a grid of its own
+GRID_SIDE = 1100  # pixels: side of the largest square image that is a grid of its own
 COARSE = ((8, 11), (4, 7), (2, 7))  # grid pixels per sample, samples per side of the window; from wide to narrow
 FINE = (1, 5)  # the same of the last means
 TRUST = 0.01  # weight of a wider window's mean in the next
@@ -49,24 +49,43 @@ class _Side:
         return _Side(self.colours[block], self.weight[block])
 
 
+@dataclass(frozen=True, eq=False)
 class Surroundings:
-    """Both sides of one image's edges. rgb: uint8, HxWx3. matte: uint8, HxW, kept, not copied."""
+    """Both sides of one image's edges."""
 
-    def __init__(self, rgb: Pixels, matte: NDArray[np.uint8]) -> None:
-        self._rgb, self._matte = rgb, matte
-        self._shrink = math.ceil(math.sqrt(matte.size) / GRID_SIDE)  # pixels per grid pixel
-        image, share = _sampled(rgb, self._shrink), _sampled(matte, self._shrink)
-        self._sides = (_Side(image.copy(), cv2.LUT(share, CUBED)), _Side(image.copy(), cv2.LUT(share, CUBED[::-1])))
-        self._wide_means = _coarse_means(image, share, self._sides)
+    rgb: Pixels  # the image
+    matte: NDArray[np.uint8]  # HxW
+    shrink: int  # pixels per grid pixel
+    image: Pixels  # on the grid
+    sides: tuple[_Side, _Side]  # foreground, background
+    wide_means: Pair  # of the last coarse level
+
+    @classmethod
+    def of(cls, rgb: Pixels, matte: NDArray[np.uint8]) -> "Surroundings":
+        """rgb: uint8, HxWx3. matte: uint8, HxW. Neither is copied."""
+        shrink = math.ceil(math.sqrt(matte.size) / GRID_SIDE)
+        image, share = _sampled(rgb, shrink), _sampled(matte, shrink)
+        sides = _sides(image.copy(), image.copy(), share)
+        return cls(rgb, matte, shrink, image, sides, _coarse_means(image, share, sides))
+
+    def with_matte(self, matte: NDArray[np.uint8]) -> "Surroundings":
+        """The same by a better matte: what is known so far replaces the wider windows."""
+        share = _sampled(matte, self.shrink)
+        sure = cv2.bitwise_not(cv2.inRange(share, 1, 254))
+        front, behind = (cv2.copyTo(self.image, sure, side.colours.copy()) for side in self.sides)
+        sides = _sides(front, behind, share)
+        means = _means(sides, COARSE[-1], self.wide_means)
+        _improve(self.image, share, sides, means, COARSE[-1][0])
+        return replace(self, matte=matte, sides=sides, wide_means=means)
 
     def foreground(self, block: Block) -> Pixels:
         """The foreground's colours: uint8, of the block's size."""
-        around = _covering(block, self._shrink, 1 + FINE[1] // 2, self._sides[0].weight.shape)
+        around = _covering(block, self.shrink, 1 + FINE[1] // 2, self.sides[0].weight.shape)
         means = [
-            _enlarged(_mean(side[around], FINE, _read(wide, COARSE[-1][0], around)), self._shrink, around, block)
-            for side, wide in zip(self._sides, self._wide_means, strict=True)
+            _enlarged(_mean(side[around], FINE, _read(wide, COARSE[-1][0], around)), self.shrink, around, block)
+            for side, wide in zip(self.sides, self.wide_means, strict=True)
         ]
-        return next(_unmixed(self._rgb[block], self._matte[block], (means[0], means[1])))
+        return next(_unmixed(self.rgb[block], self.matte[block], (means[0], means[1])))
 
     def alpha(self, block: Block) -> NDArray[np.uint8]:
         """The matte, pulled to where the pixel's colour lies between both sides' means: uint8, of the block's size.
@@ -74,12 +93,12 @@ class Surroundings:
         The more the means differ, and the steadier the colours around them, the stronger. Where the image tells
         nothing, the matte stays.
         """
-        step = self._shrink * COARSE[-1][0]
-        front, behind = (_read(mean, step, block) for mean in self._wide_means)
+        step = self.shrink * COARSE[-1][0]
+        front, behind = (_read(mean, step, block) for mean in self.wide_means)
         front_spread, behind_spread = (_read(spread, step, block) for spread in self._spreads)
-        share = self._matte[block] * np.float32(1 / 255)
+        share = self.matte[block] * np.float32(1 / 255)
         apart = front - behind
-        unexplained = self._rgb[block] - behind - _tripled(share) * apart
+        unexplained = self.rgb[block] - behind - _tripled(share) * apart
         noise = NOISE + UNREST * (share * share * front_spread + (1 - share) ** 2 * behind_spread)
         share += _summed(apart * unexplained) / (_summed(apart * apart) + noise)
         return np.asarray(np.rint(np.clip(share, 0, 1) * 255), np.uint8)
@@ -87,20 +106,24 @@ class Surroundings:
     @cached_property
     def _spreads(self) -> Pair:
         """Variance of both sides' colours around their means: float32, HxW, on the means' own grid."""
-        front, behind = (_spread(side, mean) for side, mean in zip(self._sides, self._wide_means, strict=True))
+        front, behind = (_spread(side, mean) for side, mean in zip(self.sides, self.wide_means, strict=True))
         return front, behind
+
+
+def _sides(front: Pixels, behind: Pixels, share: NDArray[np.uint8]) -> tuple[_Side, _Side]:
+    return _Side(front, cv2.LUT(share, CUBED)), _Side(behind, cv2.LUT(share, CUBED[::-1]))
 
 
 def _coarse_means(image: Pixels, share: NDArray[np.uint8], sides: tuple[_Side, _Side]) -> Pair:
     """Mean colours of both sides, from wide windows to narrow ones; after each, the soft pixels are unmixed again."""
-    priors = [_overall(side) for side in sides]
-    for level, finer in zip(COARSE, (*COARSE[1:], None), strict=True):
-        front, behind = (_mean(side, level, prior) for side, prior in zip(sides, priors, strict=True))
-        _improve(image, share, sides, (front, behind), level[0])
-        if finer:
-            size = tuple(slice(0, -(-side // finer[0])) for side in share.shape)
-            priors = [_read(mean, 2, (size[0], size[1])) for mean in (front, behind)]
-    return front, behind
+    means = (_overall(sides[0]), _overall(sides[1]))
+    for level in COARSE:
+        whole = (slice(0, -(-share.shape[0] // level[0])), slice(0, -(-share.shape[1] // level[0])))
+        if level is not COARSE[0]:
+            means = (_read(means[0], 2, whole), _read(means[1], 2, whole))
+        means = _means(sides, level, means)
+        _improve(image, share, sides, means, level[0])
+    return means
 
 
 def runs(wanted: NDArray[np.uint8]) -> Iterator[slice]:
@@ -138,14 +161,17 @@ def _unmixed(image: Pixels, share: NDArray[np.uint8], means: Pair) -> Iterator[P
         yield cv2.convertScaleAbs(np.maximum(mean + own_share * unexplained, 0))  # rounds and clips
 
 
+def _means(sides: tuple[_Side, _Side], level: tuple[int, int], priors: Pair) -> Pair:
+    return _mean(sides[0], level, priors[0]), _mean(sides[1], level, priors[1])
+
+
 def _mean(side: _Side, level: tuple[int, int], prior: Colours) -> Colours:
     """Weighted mean colours over windows, one sample per step; where no weight is, those of the prior.
 
     Sums are taken in 16 bits: half the memory of float32, twice as fast, and exact to a hundredth of TRUST.
     """
     step, window = (level[0], level[0]), (level[1], level[1])
-    weight = np.multiply(side.weight, 255, dtype=np.uint16)
-    product = cv2.multiply(side.colours, _tripled(side.weight), dtype=cv2.CV_16U)
+    weight, product = _weighted(side)
     total = _tripled(cv2.blur(_reduced(weight, step[0]), window)) * np.float32(1 / 255**2)
     mean = cv2.blur(_reduced(product, step[0]), window) * np.float32(1 / 255)
     mean += np.float32(TRUST) * prior
@@ -153,12 +179,18 @@ def _mean(side: _Side, level: tuple[int, int], prior: Colours) -> Colours:
     return np.asarray(mean, np.float32)
 
 
+def _weighted(side: _Side) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """255 times the weight, HxW, and colours times weight, HxWx3: 0..65025."""
+    weight = side.weight.astype(np.uint16)
+    return weight * np.uint16(255), side.colours * _tripled(weight)
+
+
 def _spread(side: _Side, mean: Colours) -> NDArray[np.float32]:
     """Weighted variance of a side's colours around their means, over the same windows: float32, HxW."""
     step, window = COARSE[-1]
-    weight = _reduced(np.multiply(side.weight, 255, dtype=np.uint16), step) * np.float32(1 / 255**2)
-    product = _reduced(cv2.multiply(side.colours, _tripled(side.weight), dtype=cv2.CV_16U), step)
-    strayed = product * np.float32(1 / 255) - _tripled(weight) * mean
+    weight, product = (_reduced(plane, step) * np.float32(1 / 255) for plane in _weighted(side))
+    weight /= 255
+    strayed = product - _tripled(weight) * mean
     squares = cv2.blur(_summed(strayed * strayed) / (weight + np.float32(EPSILON)), (window, window))
     return np.asarray(squares / (cv2.blur(weight, (window, window)) + np.float32(TRUST)), np.float32)
 
@@ -170,8 +202,8 @@ def _summed(colours: Colours) -> NDArray[np.float32]:
 
 def _overall(side: _Side) -> Colours:
     """The weighted mean colour of everything: float32, 1x1x3."""
-    product = cv2.mean(cv2.multiply(side.colours, _tripled(side.weight), dtype=cv2.CV_16U))[:3]
-    return np.array(product, np.float32)[None, None] / max(cv2.mean(side.weight)[0], EPSILON)
+    weight, product = (cv2.mean(plane) for plane in _weighted(side))
+    return np.array(product[:3], np.float32)[None, None] / max(weight[0] / 255, EPSILON)
 
 
 def _covering(block: Block, times: int, margin: int, shape: tuple[int, ...]) -> Block:

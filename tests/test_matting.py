@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as npst
 from shared import matting
 from shared.errors import NetworkFailed, NoSubject
 from shared.options import CutOptions, MaskPreset
+from shared.surroundings import Surroundings
 from tests.composites import composite, hairy_disc
 
 options = st.builds(
@@ -220,6 +221,10 @@ def network_s(alpha, *, times=4, softness=1.0):
     return matting.to_alpha(mask, width=alpha.shape[1], height=alpha.shape[0])
 
 
+def refined_by(image, alpha):
+    return matting.refine(Surroundings.of(image, alpha))
+
+
 def error(alpha, truth):
     return float(np.abs(alpha.astype(int) - truth).sum())
 
@@ -232,12 +237,12 @@ def test_refining_takes_much_of_the_matte_s_error_away(subject, background, stra
     truth = hairy_disc(640, 560, strands=strands, thickness=3, softness=1.2)
     scene = composite(truth, subject=subject, background=background)
     coarse = network_s(truth)
-    assert error(matting.refine(scene.image, coarse), truth) < left * error(coarse, truth)
+    assert error(refined_by(scene.image, coarse), truth) < left * error(coarse, truth)
 
 
 def test_where_the_image_tells_nothing_the_matte_stays():
     coarse = network_s(hairy_disc(320, 280))
-    refined = matting.refine(np.full((280, 320, 3), 120, np.uint8), coarse)
+    refined = refined_by(np.full((280, 320, 3), 120, np.uint8), coarse)
     assert np.abs(refined.astype(int) - coarse).max() <= 1
 
 
@@ -245,7 +250,7 @@ def test_noise_of_the_same_kind_on_both_sides_moves_the_matte_little():
     coarse = network_s(hairy_disc(320, 280, strands=0))
     noise = np.random.default_rng(0).integers(0, 256, (280, 320, 3), np.uint8)
     band = (coarse > 0) & (coarse < 255)
-    moved = np.abs(matting.refine(noise, coarse).astype(int) - coarse)[band]
+    moved = np.abs(refined_by(noise, coarse).astype(int) - coarse)[band]
     assert moved.mean() < 0.08 * 255
 
 
@@ -256,7 +261,7 @@ def test_noise_of_the_same_kind_on_both_sides_moves_the_matte_little():
 def test_refining_never_touches_what_is_opaque_or_transparent(alpha, seed):
     image = np.random.default_rng(seed).integers(0, 256, (*alpha.shape, 3), np.uint8)
     before = alpha.copy()
-    refined = matting.refine(image, alpha)
+    refined = refined_by(image, alpha)
     sure = (alpha == 0) | (alpha == 255)
     assert (refined[sure] == alpha[sure]).all()
     assert (alpha == before).all()
@@ -266,5 +271,5 @@ def test_refining_leaves_no_seam_between_blocks():
     """Mirrored, the image meets another grid of blocks."""
     scene = composite(hairy_disc(328, 264))
     coarse = network_s(scene.alpha)
-    mirrored = matting.refine(np.ascontiguousarray(scene.image[::-1, ::-1]), np.ascontiguousarray(coarse[::-1, ::-1]))
-    assert np.abs(matting.refine(scene.image, coarse).astype(int) - mirrored[::-1, ::-1]).max() <= 1
+    mirrored = refined_by(np.ascontiguousarray(scene.image[::-1, ::-1]), np.ascontiguousarray(coarse[::-1, ::-1]))
+    assert np.abs(refined_by(scene.image, coarse).astype(int) - mirrored[::-1, ::-1]).max() <= 1

@@ -4,6 +4,7 @@ Time is processor time of one thread, the median of five runs, so that a busy ma
 above what was resident before, inputs and earlier results excluded. Scenes are composites with known alpha and colours.
 """
 
+import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from rich.table import Table
 from shared import foreground, matting
 from shared.cutter import shrink
 from shared.options import CutOptions, MaskPreset
+from shared.surroundings import Surroundings
 from tests.composites import Composite, colour_error, composite, full_blur_fusion, hairy_disc
 
 SIZES = ((1600, 1200), (4000, 3000), (8000, 6000))
@@ -37,6 +39,7 @@ def memory(field: str) -> float:
 def cost(step: Callable[[], object]) -> tuple[float, float]:
     """(milliseconds, MB) of one call."""
     step()
+    ctypes.CDLL(None).malloc_trim(0)  # or memory that earlier steps have freed would hide what this one takes
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     step()
@@ -49,22 +52,34 @@ def cost(step: Callable[[], object]) -> tuple[float, float]:
     return statistics.median(taken), max(0.0, peak)
 
 
+def after_the_network(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+    enhanced = matting.enhance(mask, CutOptions(), MaskPreset.STANDARD)
+    surroundings = Surroundings.of(image, matting.to_alpha(enhanced, width=image.shape[1], height=image.shape[0]))
+    refined = matting.refine(surroundings)
+    matting.measure(refined)
+    return foreground.cut_out(image, refined, surroundings.with_matte(refined))
+
+
 def costs(width: int, height: int) -> dict[str, tuple[float, float]]:
-    mask = hairy_disc(1024, 1024, strands=700, thickness=1.5, softness=1).astype(np.float32) / 255
+    mask = hairy_disc(1024, 1024, strands=60, thickness=1.5, softness=1).astype(np.float32) / 255
     truth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_CUBIC)
     image = composite(np.rint(np.clip(truth, 0, 1) * 255).astype(np.uint8)).image
     options = CutOptions()
     enhanced = matting.enhance(mask, options, MaskPreset.STANDARD)
     alpha = matting.to_alpha(enhanced, width=width, height=height)
-    refined = matting.refine(image, alpha)
+    surroundings = Surroundings.of(image, alpha)
+    refined = matting.refine(surroundings)
+    console.print(f"{width}x{height}: {((alpha > 0) & (alpha < 255)).mean():.1%} of the pixels are soft")
     steps: dict[str, Callable[[], object]] = {
         "network's input": lambda: shrink(image, (1024, 1024)),
         "enhance": lambda: matting.enhance(mask, options, MaskPreset.STANDARD),
         "upsample": lambda: matting.to_alpha(enhanced, width=width, height=height),
-        "refine edges": lambda: matting.refine(image, alpha),
+        "refine edges": lambda: matting.refine(Surroundings.of(image, alpha)),
         "subject": lambda: matting.measure(refined),
-        "merge": lambda: foreground.cut_out(image, refined, clean=False),
-        "merge + colours": lambda: foreground.cut_out(image, refined, clean=True),
+        "merge": lambda: foreground.cut_out(image, refined, None),
+        "merge, colours after refining": lambda: foreground.cut_out(image, refined, surroundings.with_matte(refined)),
+        "merge, colours alone": lambda: foreground.cut_out(image, alpha, Surroundings.of(image, alpha)),
+        "all after the network": lambda: after_the_network(image, mask),
     }
     return {name: cost(step) for name, step in steps.items()}
 
@@ -91,7 +106,7 @@ def network_s(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def colour_methods() -> dict[str, Callable[[Composite], NDArray[np.generic]]]:
     methods: dict[str, Callable[[Composite], NDArray[np.generic]]] = {
         "no cleaning": lambda scene: scene.image,
-        "ours": lambda scene: foreground.cut_out(scene.image, scene.alpha, clean=True),
+        "ours": lambda scene: foreground.cut_out(scene.image, scene.alpha, Surroundings.of(scene.image, scene.alpha)),
         "blur-fusion, whole image": lambda scene: full_blur_fusion(scene.image, scene.alpha),
     }
     try:
@@ -123,7 +138,10 @@ def show_edges() -> None:
         rows: dict[str, list[float]] = {"as the network gives it": [], "refined": []}
         for subject, background in (*SCENES, ("chelsea", "chelsea")):
             image = composite(truth, subject=subject, background=background, mirrored=subject == background).image
-            for name, alpha in (("as the network gives it", coarse), ("refined", matting.refine(image, coarse))):
+            for name, alpha in (
+                ("as the network gives it", coarse),
+                ("refined", matting.refine(Surroundings.of(image, coarse))),
+            ):
                 rows[name].append(float(np.abs(alpha.astype(int) - truth).sum()) / 255_000)
         for name, errors in rows.items():
             table.add_row(f"{label}, {name}", *(f"{error:.2f}" for error in errors))
