@@ -132,14 +132,14 @@ def measure(alpha: NDArray[np.uint8]) -> Subject:
 
     Raises NoSubject where no pixel is at least half opaque, or where the mean alpha is below one in 100,000.
     """
-    counts = cv2.calcHist([alpha], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    coverage = float(counts @ np.arange(256)) / (255 * alpha.size)
+    coverage = float(cv2.mean(alpha)[0]) / 255
     columns, rows = alpha.max(axis=0), alpha.max(axis=1)
     if columns.max() < PRESENT or coverage < LEAST_COVERAGE:
         raise NoSubject("No subject was found in the image, so there is nothing to cut out.")
     across, down = np.flatnonzero(columns >= VISIBLE), np.flatnonzero(rows >= VISIBLE)
+    soft = cv2.countNonZero(alpha) - cv2.countNonZero(cv2.inRange(alpha, 255, 255))
     return Subject(
         coverage=coverage,
-        uncertain=float(counts[1:255].sum()) / alpha.size,
+        uncertain=soft / alpha.size,
         box=(int(across[0]), int(down[0]), int(across[-1]) + 1, int(down[-1]) + 1),
     )
