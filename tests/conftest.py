@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.models.weights import EMBEDDED_FOLDER, HUB_FILE
+from shared.models.birefnet import BiRefNet, BiRefNetConfig
 from tests.pubsub_emulator import GooglePubSub, emulator_script
 from tests.service import Service, running
 
@@ -19,9 +19,7 @@ torch.set_num_threads(2)
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory) -> str:
-    """MODEL for a server: the embedded weights; where those are absent, random ones that call everything subject."""
-    if (EMBEDDED_FOLDER / HUB_FILE).is_file():
-        return "embedded"
+    """MODEL for a server whose cutouts do not matter: small, random, and everything is its subject."""
     folder = tmp_path_factory.mktemp("model")
     save_tiny_model(folder)
     return str(folder)
@@ -47,8 +45,6 @@ def google_pubsub() -> Iterator[GooglePubSub]:
 
 def save_tiny_model(folder: Path) -> None:
     """A small random BiRefNet that finds its subject everywhere, as a checkpoint that MODEL can name."""
-    from shared.models.birefnet import BiRefNet, BiRefNetConfig
-
     torch.manual_seed(0)
     network = BiRefNet(
         BiRefNetConfig(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -27,18 +28,19 @@ def folder(tmp_path_factory):
     """A folder as people have them: pictures, something else, something hidden."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "left").mkdir()
-    (folder / "shoe.jpg").write_bytes(photo(300, 200, seed=1))
-    (folder / "left" / "shoe.png").write_bytes(photo(120, 160, seed=2, kind="PNG"))
-    (folder / "prices.csv").write_text("shoe,12\n")
+    (folder / "car.jpg").write_bytes((ROOT / "tests/data/samples/car.jpg").read_bytes())
+    with Image.open(folder / "car.jpg") as car:
+        car.resize((300, 225)).save(folder / "left" / "car.png")
+    (folder / "prices.csv").write_text("car,12\n")
     (folder / ".hidden.jpg").write_bytes(photo())
     return folder
 
 
 @pytest.fixture(scope="module")
-def finished(folder, model, tmp_path_factory):
-    """A whole run over that folder: what it printed, and where its files are."""
+def finished(folder, tmp_path_factory):
+    """A whole run over that folder with the embedded model: what it printed, and where its files are."""
     out = tmp_path_factory.mktemp("run")
-    done = run("--out", out / "out", "--outcomes", out / "o.jsonl", "--set", f"MODEL={model}", folder)
+    done = run("--out", out / "out", "--outcomes", out / "o.jsonl", folder)
     return done, out
 
 
@@ -47,26 +49,34 @@ def test_every_file_gets_an_outcome_and_the_status_is_0(finished):
     assert done.returncode == 0, done.stderr
     told = {line["source"]["name"]: line for line in map(json.loads, (out / "o.jsonl").read_text().splitlines())}
     assert {name: line["code"] for name, line in told.items()} == {
-        "shoe.jpg": "",
-        "left/shoe.png": "",
+        "car.jpg": "",
+        "left/car.png": "",
         "prices.csv": "unsupported_media",
     }
 
 
 def test_results_are_rgba_files_of_the_uploads_size_with_a_picture_beside_them(finished):
     _, out = finished
-    for name, size in (("shoe", (300, 200)), ("left/shoe", (120, 160))):
+    for name, size in (("car", (1200, 900)), ("left/car", (300, 225))):
         with Image.open(out / "out" / f"{name}.png") as result:
             assert (result.mode, result.size) == ("RGBA", size)
         with Image.open(out / "out" / f"{name}.before-after.png") as picture:
-            assert (picture.width, picture.height) == (2 * size[0] + 16, size[1])
+            assert picture.width == min(1600, 2 * size[0] + 16)
+
+
+def test_the_subject_is_kept_and_the_background_is_gone(finished):
+    with Image.open(finished[1] / "out" / "car.png") as result:
+        alpha = np.asarray(result)[..., 3]
+    assert alpha[480:600, 320:640].mean() > 250  # within the car
+    assert alpha[:350].max() == 0  # the sky and the trees
 
 
 def test_the_table_names_each_file_its_outcome_and_its_reason(finished):
     done, _ = finished
     assert "3 uploads: 2 completed, 1 failed, 0 without outcome" in done.stdout
     assert "unsupported_media" in done.stdout
-    assert "300x200" in done.stdout
+    assert "1200x900" in done.stdout
+    assert "demo model" in done.stdout
 
 
 def test_nothing_is_left_running(finished):
@@ -97,10 +107,13 @@ def test_a_misspelt_setting_is_named_before_anything_starts(folder):
     assert "MASK_THRESHOLD" in done.stderr
 
 
-def test_a_server_that_cannot_start_shows_why(folder):
-    done = run("--set", "MODEL=no-such-model", folder)
+def test_a_server_that_cannot_start_says_why(folder, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = run("--set", "REQUIRE_GPU=true", folder)
     assert done.returncode == 1
-    assert "WeightsError" in done.stderr
+    assert "the server ended with status 3" in done.stderr
+    assert "GpuUnavailable: no GPU that PyTorch can use: driver: " in done.stderr
+    assert "wheel: torch " in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -42,12 +42,6 @@ def test_wrong_settings_end_the_server_with_all_problems_in_one_message(cloud, t
     assert "MAX_PIXELS='50M' is not a whole number" in said
 
 
-def test_a_required_gpu_that_is_missing_ends_the_server_naming_driver_and_wheel(cloud, tmp_path, model):
-    said = refusal(cloud, tmp_path, MODEL=model, REQUIRE_GPU="true", CUDA_VISIBLE_DEVICES="")
-    assert "GpuUnavailable: no GPU that PyTorch can use: driver: " in said
-    assert "wheel: torch " in said
-
-
 def test_startup_is_answered_only_after_an_image_went_through(cloud, tmp_path, model):
     first = {}
 
