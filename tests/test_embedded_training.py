@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from shared.models.birefnet import BiRefNet, BiRefNetConfig
-from shared.models.embedded.data import DEVIATION, MEAN, Samples, render_chunk
+from shared.models.embedded.data import DEVIATION, MEAN, Samples, normalised, render_chunk
 from shared.models.embedded.scenes import HELD_OUT, Scene
 from shared.models.embedded.train import (
     FLOOR_RATE,
@@ -54,6 +55,23 @@ def test_samples_without_rendered_scenes_say_what_to_do(tmp_path: Path):
         Samples(tmp_path, 64, CPU, seed=0)
 
 
+def test_the_network_sees_image_net_units():
+    grey = normalised(torch.tensor(MEAN).view(1, 3, 1, 1) + torch.tensor(DEVIATION).view(1, 3, 1, 1))
+    torch.testing.assert_close(grey, torch.ones(1, 3, 1, 1))
+
+
+def test_the_average_follows_the_model_slowly(scenes: Path):
+    torch.manual_seed(0)
+    fresh = Run.fresh(CPU)
+    fresh.step = 100_000
+    key = "decoder.conv_out1.0.weight"
+    before = fresh.average.state_dict()[key].clone()
+    train_step(fresh, *Samples(scenes, 64, CPU, seed=0).batch(4), progress=0.0)
+    after = fresh.model.state_dict()[key]
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(fresh.average.state_dict()[key], before + 0.002 * (after - before))
+
+
 def test_steps_on_one_batch_lower_its_loss(scenes: Path):
     torch.manual_seed(0)
     fresh = Run.fresh(CPU)
@@ -77,6 +95,7 @@ def test_a_stopped_run_goes_on_where_it_was(run: Run, tmp_path: Path):
 
 def test_exported_weights_come_back_and_predict_for_any_size(run: Run, tmp_path: Path):
     export(run.average, tmp_path)
+    assert {t.dtype for t in load_file(tmp_path / "model.safetensors").values()} == {torch.float16, torch.int64}
     again = load(tmp_path)
     assert again.config.image_size == [256, 256]
     image = np.random.default_rng(0).integers(0, 256, (70, 45, 3), np.uint8)
