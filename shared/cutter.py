@@ -159,21 +159,26 @@ class Cutter:
     def _matted(
         self, image: SourceImage, probability: NDArray[np.float32], options: CutOptions
     ) -> tuple[NDArray[np.uint8], Subject]:
-        mask = matting.enhance(probability, options, self._preset(options))
-        matte = matting.to_alpha(mask, width=image.width, height=image.height)
+        size = (image.width, image.height)
+        preset = self._preset(options)
+        opacity = matting.enhance(probability, options, preset)
+        matte = matting.to_alpha(opacity, size)
+        surroundings = None
         if refiner := self._refiner_for(options):
             matte = refiner(image.rgb, matte)
-        surroundings = None
-        if options.refine_foreground or options.alpha_matting is AlphaMatting.GUIDED:
-            surroundings = Surroundings.of(image.rgb, matte)
-        if surroundings and options.alpha_matting is AlphaMatting.GUIDED:
-            matte = matting.refine(surroundings)
-            surroundings = surroundings.with_matte(matte) if options.refine_foreground else None
+        elif options.alpha_matting is AlphaMatting.GUIDED:
+            if preset is MaskPreset.STANDARD:
+                opacity = matting.uncertain(opacity, probability, options)
+            surroundings = Surroundings.of(image.rgb, matting.to_alpha(opacity, size))
+            matte = matting.refine(matte, surroundings)
         alpha = matte
         if image.alpha is not None:
             alpha = np.asarray(cv2.multiply(matte, image.alpha, scale=1 / 255), np.uint8)
         subject = matting.measure(alpha)
-        return foreground.cut_out(image.rgb, alpha, surroundings), subject
+        if not options.refine_foreground:
+            return foreground.cut_out(image.rgb, alpha, None), subject
+        renewed = surroundings.with_matte(matte) if surroundings else Surroundings.of(image.rgb, matte)
+        return foreground.cut_out(image.rgb, alpha, renewed), subject
 
     def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> NDArray[np.uint8]:
         upscaler = self._upscaler_for(options)

@@ -10,6 +10,7 @@ from shared.records import Subject
 from shared.surroundings import STRIP, Surroundings, runs
 
 FAINT = 0.1  # opacity up to which a pixel links nothing and weighs nothing in the clean-up
+REACH = 8  # pixels at network scale around what the preset shows, within which the image may bring opacity back
 VISIBLE = 26  # alpha, of 255: the subject's box holds every pixel that is at least this opaque
 PRESENT = 128  # alpha, of 255: a matte that is nowhere this opaque holds no subject
 LEAST_COVERAGE = 1e-5  # mean alpha below which there is no subject
@@ -97,33 +98,45 @@ def _grown(region: NDArray[np.bool_], kernel: int) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(region.view(np.uint8), np.ones((kernel, kernel), np.uint8))).view(np.bool_)
 
 
-def to_alpha(mask: NDArray[np.float32], *, width: int, height: int) -> NDArray[np.uint8]:
+def to_alpha(mask: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The mask at the upload's size: cubic where it grows, averaged where it shrinks, never outside 0..255.
 
-    mask: float32, HxW, 0..1. Gives uint8, height x width. Eight bits before the resize: a third of the time and a
-    quarter of the memory of float32, for a rounding that the result undergoes anyway.
+    mask: float32, HxW, 0..1. size: width and height in pixels. Gives uint8. Eight bits before the resize: a third of
+    the time and a quarter of the memory of float32, for a rounding that the result undergoes anyway.
     """
     alpha = np.rint(mask * 255).astype(np.uint8)
-    small = (min(width, alpha.shape[1]), min(height, alpha.shape[0]))
+    small = (min(size[0], alpha.shape[1]), min(size[1], alpha.shape[0]))
     if small != alpha.shape[::-1]:
         alpha = np.asarray(cv2.resize(alpha, small, interpolation=cv2.INTER_AREA), np.uint8)
-    if small != (width, height):
-        alpha = np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    if small != size:
+        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     return alpha
 
 
-def refine(surroundings: Surroundings) -> NDArray[np.uint8]:
-    """Their matte, with a soft band that follows the full-resolution image: uint8, HxW.
+def uncertain(
+    opacity: NDArray[np.float32], probability: NDArray[np.float32], options: CutOptions
+) -> NDArray[np.float32]:
+    """The mask that tells where edges may be refined: the network's own, without specks, near what `opacity` shows.
 
-    What is opaque or transparent stays exactly that.
+    Contrast and floor decide what the network was unsure of; where the image can tell, it should. REACH keeps what they
+    have removed altogether from coming back. float32, HxW, 0..1, all three.
     """
-    alpha = surroundings.matte
+    mask = clean_up(np.asarray(np.clip(probability, 0, 1), np.float32), probability, kernel=options.mask_kernel)
+    return np.where(_grown(opacity > 0, 2 * REACH + 1), mask, np.float32(0))
+
+
+def refine(alpha: NDArray[np.uint8], surroundings: Surroundings) -> NDArray[np.uint8]:
+    """Alpha that follows the full-resolution image where the surroundings' matte is soft; elsewhere it stays.
+
+    alpha: uint8, HxW, not changed. Gives the same.
+    """
     refined = alpha.copy()
     for top in range(0, len(alpha), STRIP):
         rows = slice(top, min(top + STRIP, len(alpha)))
-        soft = np.asarray(cv2.inRange(alpha[rows], 1, 254), np.uint8)
+        soft = np.asarray(cv2.inRange(surroundings.matte[rows], 1, 254), np.uint8)
         for columns in runs(soft):
-            cv2.copyTo(surroundings.alpha((rows, columns)), soft[:, columns], refined[rows, columns])
+            pulled = surroundings.alpha((rows, columns), alpha[rows, columns])
+            cv2.copyTo(pulled, soft[:, columns], refined[rows, columns])
     return refined
 
 

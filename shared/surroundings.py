@@ -87,21 +87,21 @@ class Surroundings:
         ]
         return next(_unmixed(self.rgb[block], self.matte[block], (means[0], means[1])))
 
-    def alpha(self, block: Block) -> NDArray[np.uint8]:
-        """The matte, pulled to where the pixel's colour lies between both sides' means: uint8, of the block's size.
+    def alpha(self, block: Block, prior: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Alpha, pulled to where the pixel's colour lies between both sides' means.
 
         The more the means differ, and the steadier the colours around them, the stronger. Where the image tells
-        nothing, the matte stays.
+        nothing, the prior stays. prior: uint8, of the block's size. Gives the same.
         """
         step = self.shrink * COARSE[-1][0]
         front, behind = (_read(mean, step, block) for mean in self.wide_means)
         front_spread, behind_spread = (_read(spread, step, block) for spread in self._spreads)
-        share = self.matte[block] * np.float32(1 / 255)
+        front_share, alpha = (plane * np.float32(1 / 255) for plane in (self.matte[block], prior))
+        noise = NOISE + UNREST * (front_share**2 * front_spread + (1 - front_share) ** 2 * behind_spread)
         apart = front - behind
-        unexplained = self.rgb[block] - behind - _tripled(share) * apart
-        noise = NOISE + UNREST * (share * share * front_spread + (1 - share) ** 2 * behind_spread)
-        share += _summed(apart * unexplained) / (_summed(apart * apart) + noise)
-        return np.asarray(np.rint(np.clip(share, 0, 1) * 255), np.uint8)
+        unexplained = self.rgb[block] - behind - _tripled(alpha) * apart
+        alpha += _summed(apart * unexplained) / (_summed(apart * apart) + noise)
+        return np.asarray(np.rint(np.clip(alpha, 0, 1) * 255), np.uint8)
 
     @cached_property
     def _spreads(self) -> Pair:

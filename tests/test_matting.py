@@ -148,16 +148,16 @@ def test_clean_up_leaves_every_soft_value_of_the_subject_as_it_was():
 @given(mask=masks, width=st.integers(1, 90), height=st.integers(1, 90))
 def test_any_mask_takes_any_size_and_an_even_one_stays_even(mask, width, height):
     even = np.full_like(mask, mask.mean())
-    alpha = matting.to_alpha(even, width=width, height=height)
+    alpha = matting.to_alpha(even, (width, height))
     assert alpha.shape == (height, width)
     assert (alpha == np.rint(even[0, 0] * 255)).all()
-    assert matting.to_alpha(mask, width=width, height=height).dtype == np.uint8
+    assert matting.to_alpha(mask, (width, height)).dtype == np.uint8
 
 
 def test_upsampling_does_not_ring_beside_a_hard_edge():
     mask = np.zeros((64, 64), np.float32)
     mask[:, 32:] = 1
-    alpha = matting.to_alpha(mask, width=512, height=512)
+    alpha = matting.to_alpha(mask, (512, 512))
     assert (np.diff(alpha.astype(int), axis=1) >= 0).all()
     assert (alpha[:, :240] == 0).all()
     assert (alpha[:, 272:] == 255).all()
@@ -167,7 +167,7 @@ def test_upsampling_does_not_ring_beside_a_hard_edge():
 def test_extreme_sizes_pass(width, height):
     mask = np.zeros((64, 64), np.float32)
     mask[16:48, 16:48] = 1
-    alpha = matting.to_alpha(mask, width=width, height=height)
+    alpha = matting.to_alpha(mask, (width, height))
     assert alpha.shape == (height, width)
     assert alpha.mean() / 255 == pytest.approx(0.25, abs=0.01)
 
@@ -214,15 +214,19 @@ def test_an_image_of_one_pixel_is_all_subject_or_none():
         matting.measure(np.array([[0]], np.uint8))
 
 
-def network_s(alpha, *, times=4, softness=1.0):
-    """What a network that sees the image so many times smaller makes of an alpha: uint8, of the alpha's size."""
-    small = cv2.resize(alpha, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
-    mask = cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), softness)
-    return matting.to_alpha(mask, width=alpha.shape[1], height=alpha.shape[0])
+def probability_of(alpha):
+    """What a network that sees the image at a quarter of the size makes of an alpha: float32."""
+    small = cv2.resize(alpha, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), 1)
+
+
+def network_s(alpha):
+    """The same at the alpha's own size: uint8."""
+    return matting.to_alpha(probability_of(alpha), (alpha.shape[1], alpha.shape[0]))
 
 
 def refined_by(image, alpha):
-    return matting.refine(Surroundings.of(image, alpha))
+    return matting.refine(alpha, Surroundings.of(image, alpha))
 
 
 def error(alpha, truth):
@@ -238,6 +242,34 @@ def test_refining_takes_much_of_the_matte_s_error_away(subject, background, stra
     scene = composite(truth, subject=subject, background=background)
     coarse = network_s(truth)
     assert error(refined_by(scene.image, coarse), truth) < left * error(coarse, truth)
+
+
+@pytest.mark.parametrize(("subject", "background"), [("astronaut", "coffee"), ("chelsea", "rocket")])
+def test_strands_that_the_standard_preset_would_lose_come_back_from_the_image(subject, background):
+    truth = hairy_disc(640, 560, strands=300, thickness=3, softness=1.2)
+    scene = composite(truth, subject=subject, background=background)
+    probability, options = probability_of(truth), CutOptions()
+    opacity = matting.enhance(probability, options, MaskPreset.STANDARD)
+    uncertain = matting.to_alpha(matting.uncertain(opacity, probability, options), (640, 560))
+    enhanced = matting.to_alpha(opacity, (640, 560))
+    refined = matting.refine(enhanced, Surroundings.of(scene.image, uncertain))
+    strands = (truth > 0) & (cv2.erode(truth, np.ones((15, 15), np.uint8)) == 0)
+    mass = network_s(truth)[strands].sum()
+    assert enhanced[strands].sum() < 0.5 * mass
+    assert refined[strands].sum() >= 0.85 * mass
+    assert error(refined, truth) < 0.6 * error(enhanced, truth)
+
+
+def test_what_the_preset_shows_nothing_of_is_certain_beyond_its_reach():
+    probability = np.zeros((80, 80), np.float32)
+    probability[20:60, 20:40] = 1
+    probability[20:60, 40:] = 0.3  # a thing that the network half believes in
+    probability[5, 5] = 0.9  # a speck
+    opacity = matting.enhance(probability, CutOptions(), MaskPreset.STANDARD)
+    uncertain = matting.uncertain(opacity, probability, CutOptions())
+    assert (uncertain[20:60, 20 : 40 + matting.REACH] == probability[20:60, 20 : 40 + matting.REACH]).all()
+    assert uncertain[:, 40 + matting.REACH :].max() == 0
+    assert uncertain[:12, :12].max() == 0
 
 
 def test_where_the_image_tells_nothing_the_matte_stays():

@@ -53,9 +53,11 @@ def cost(step: Callable[[], object]) -> tuple[float, float]:
 
 
 def after_the_network(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+    size = (image.shape[1], image.shape[0])
     enhanced = matting.enhance(mask, CutOptions(), MaskPreset.STANDARD)
-    surroundings = Surroundings.of(image, matting.to_alpha(enhanced, width=image.shape[1], height=image.shape[0]))
-    refined = matting.refine(surroundings)
+    uncertain = matting.uncertain(enhanced, mask, CutOptions())
+    surroundings = Surroundings.of(image, matting.to_alpha(uncertain, size))
+    refined = matting.refine(matting.to_alpha(enhanced, size), surroundings)
     matting.measure(refined)
     return foreground.cut_out(image, refined, surroundings.with_matte(refined))
 
@@ -65,16 +67,24 @@ def costs(width: int, height: int) -> dict[str, tuple[float, float]]:
     truth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_CUBIC)
     image = composite(np.rint(np.clip(truth, 0, 1) * 255).astype(np.uint8)).image
     options = CutOptions()
+    size = (width, height)
     enhanced = matting.enhance(mask, options, MaskPreset.STANDARD)
-    alpha = matting.to_alpha(enhanced, width=width, height=height)
-    surroundings = Surroundings.of(image, alpha)
-    refined = matting.refine(surroundings)
-    console.print(f"{width}x{height}: {((alpha > 0) & (alpha < 255)).mean():.1%} of the pixels are soft")
+    alpha = matting.to_alpha(enhanced, size)
+
+    def surrounded() -> Surroundings:
+        return Surroundings.of(image, matting.to_alpha(matting.uncertain(enhanced, mask, options), size))
+
+    surroundings = surrounded()
+    refined = matting.refine(alpha, surroundings)
+    console.print(
+        f"{width}x{height}: {((alpha > 0) & (alpha < 255)).mean():.1%} of the pixels are soft, "
+        f"{((surroundings.matte > 0) & (surroundings.matte < 255)).mean():.1%} were to the network"
+    )
     steps: dict[str, Callable[[], object]] = {
         "network's input": lambda: shrink(image, (1024, 1024)),
         "enhance": lambda: matting.enhance(mask, options, MaskPreset.STANDARD),
-        "upsample": lambda: matting.to_alpha(enhanced, width=width, height=height),
-        "refine edges": lambda: matting.refine(Surroundings.of(image, alpha)),
+        "upsample": lambda: matting.to_alpha(enhanced, size),
+        "refine edges": lambda: matting.refine(alpha, surrounded()),
         "subject": lambda: matting.measure(refined),
         "merge": lambda: foreground.cut_out(image, refined, None),
         "merge, colours after refining": lambda: foreground.cut_out(image, refined, surroundings.with_matte(refined)),
@@ -100,7 +110,7 @@ def network_s(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What a network at a quarter of the size makes of an alpha."""
     small = cv2.resize(alpha, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     mask = cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), 1)
-    return matting.to_alpha(mask, width=alpha.shape[1], height=alpha.shape[0])
+    return matting.to_alpha(mask, (alpha.shape[1], alpha.shape[0]))
 
 
 def colour_methods() -> dict[str, Callable[[Composite], NDArray[np.generic]]]:
@@ -140,7 +150,7 @@ def show_edges() -> None:
             image = composite(truth, subject=subject, background=background, mirrored=subject == background).image
             for name, alpha in (
                 ("as the network gives it", coarse),
-                ("refined", matting.refine(Surroundings.of(image, coarse))),
+                ("refined", matting.refine(coarse, Surroundings.of(image, coarse))),
             ):
                 rows[name].append(float(np.abs(alpha.astype(int) - truth).sum()) / 255_000)
         for name, errors in rows.items():
