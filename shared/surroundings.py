@@ -59,14 +59,15 @@ class Surroundings:
     image: Pixels  # on the grid
     sides: tuple[_Side, _Side]  # foreground, background
     wide_means: Pair  # of the last coarse level
+    doubt: float = 1.0  # standard deviation of the matte's error where it is soft, 0..1
 
     @classmethod
-    def of(cls, rgb: Pixels, matte: NDArray[np.uint8]) -> "Surroundings":
-        """rgb: uint8, HxWx3. matte: uint8, HxW. Neither is copied."""
+    def of(cls, rgb: Pixels, matte: NDArray[np.uint8], *, doubt: float = 1.0) -> "Surroundings":
+        """rgb: uint8, HxWx3. matte: uint8, HxW. Neither is copied. doubt: how little alpha is to trust the matte."""
         shrink = math.ceil(math.sqrt(matte.size) / GRID_SIDE)
         image, share = _sampled(rgb, shrink), _sampled(matte, shrink)
         sides = _sides(image.copy(), image.copy(), share)
-        return cls(rgb, matte, shrink, image, sides, _coarse_means(image, share, sides))
+        return cls(rgb, matte, shrink, image, sides, _coarse_means(image, share, sides), doubt)
 
     def with_matte(self, matte: NDArray[np.uint8]) -> "Surroundings":
         """The same by a better matte: what is known so far replaces the wider windows."""
@@ -97,7 +98,9 @@ class Surroundings:
         front, behind = (_read(mean, step, block) for mean in self.wide_means)
         front_spread, behind_spread = (_read(spread, step, block) for spread in self._spreads)
         front_share, alpha = (plane * np.float32(1 / 255) for plane in (self.matte[block], prior))
-        noise = NOISE + UNREST * (front_share**2 * front_spread + (1 - front_share) ** 2 * behind_spread)
+        noise = (
+            NOISE + UNREST * (front_share**2 * front_spread + (1 - front_share) ** 2 * behind_spread)
+        ) / self.doubt**2
         apart = front - behind
         unexplained = self.rgb[block] - behind - _tripled(alpha) * apart
         alpha += _summed(apart * unexplained) / (_summed(apart * apart) + noise)
