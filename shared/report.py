@@ -59,7 +59,7 @@ class Report:
 def result_metadata(upload: Upload, key: str, report: Report) -> dict[str, str]:
     """Custom metadata of a result object, at most METADATA_LIMIT bytes: a report that is too long is shortened.
 
-    Only the report gives way (long notes first, then options, then any long text); the source's name never does.
+    Only the report gives way (long notes first, then options and other long texts); the source's name never does.
     """
     metadata = {
         SOURCE: upload.uri,
@@ -91,13 +91,12 @@ def _ever_shorter(report: Report) -> "list[Report]":
     said = {"report": "shortened to fit the metadata of the result"}
     notes = {name: text[:LONGEST_TEXT] for name, text in report.notes.items()}
     unnoted = replace(report, notes=said)
-    bare = replace(unnoted, options=EMPTY)
+    source, output, model = _cut_texts(report.source), _cut_texts(report.output), _cut_texts(report.model)
     return [
         report,
         replace(report, notes=notes | said),
         unnoted,
-        bare,
-        replace(bare, source=_cut_texts(bare.source), output=_cut_texts(bare.output), model=_cut_texts(bare.model)),
+        replace(unnoted, options=EMPTY, source=source, output=output, model=model),
     ]
 
 
@@ -117,7 +116,7 @@ def plain(value: Any) -> Any:
     if is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {name: plain(value[name]) for name in sorted(value)}
+        return {name: plain(value[name]) for name in value}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     return value

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import UnreadableEvent
@@ -98,6 +98,8 @@ def test_an_event_without_bucket_name_or_generation_is_unreadable(field):
 
 
 @given(generation=st.integers(1, 2**63 - 1), as_text=st.booleans())
+@example(generation=2**53 + 1, as_text=True)
+@example(generation=2**63 - 1, as_text=False)
 def test_every_64_bit_generation_is_read_exactly(generation, as_text):
     given_as = str(generation) if as_text else generation
     data = json.dumps(LEAST | {"generation": given_as}).encode()
@@ -112,6 +114,7 @@ def test_every_64_bit_generation_is_read_exactly(generation, as_text):
         ({"generation": 0}, "generation is not a whole number"),
         ({"generation": True}, "generation is not a whole number"),
         ({"generation": 2**63}, "generation is not a whole number"),
+        ({"generation": "9" * 5000}, "generation is not a whole number"),
         ({"generation": "१२"}, "generation is not a whole number"),
         ({"size": "-1"}, "size is not a whole number"),
         ({"size": []}, "size is not a whole number"),

@@ -253,6 +253,7 @@ def test_fields_that_a_later_version_adds_are_skipped_and_fields_that_are_absent
         b'{"schema": 1, "status": "failed", "source": {"bytes": 1.5}}',
         b'{"schema": 1, "status": "failed", "source": {"bytes": true}}',
         b'{"schema": 1, "status": "failed", "subject": {"box": [1, 2, 3]}}',
+        b'{"schema": 1, "status": "failed", "subject": {"coverage": true}}',
         b'{"schema": 1, "status": "failed", "subject": {"coverage": NaN}}',
         b'{"schema": 1, "status": "failed", "subject": {"coverage": 1e999}}',
     ],
@@ -301,11 +302,25 @@ def test_an_ordinary_report_fits_beside_the_longest_name():
     assert read_report(result_metadata(upload, "k" * 64, REPORT_OF_UPLOAD)) == REPORT_OF_UPLOAD
 
 
-def test_notes_are_shortened_before_options_are_dropped():
-    chatty = replace(REPORT_OF_UPLOAD, notes={"upscale": "so " * 3000})
-    back = read_report(result_metadata(UPLOAD, "k" * 64, chatty))
-    assert back.options == REPORT_OF_UPLOAD.options
-    assert back.notes["upscale"] == ("so " * 3000)[:100]
+@pytest.mark.parametrize("letter", ["a", "é", "漢", "🦊", '"', "\x01"])
+def test_the_limit_is_in_bytes(letter):
+    for length in range(1000, 8000, 500):
+        chatty = replace(REPORT_OF_UPLOAD, options={"bg_color": letter * length})
+        assert weight(result_metadata(UPLOAD, "k" * 64, chatty)) <= METADATA_LIMIT
+
+
+def kept(**changes):
+    return read_report(result_metadata(UPLOAD, "k" * 64, replace(REPORT_OF_UPLOAD, **changes)))
+
+
+def test_what_is_too_long_goes_in_order_notes_then_options_and_other_long_texts():
+    shorter = kept(notes={"upscale": "so " * 3000})
+    assert (shorter.options, shorter.notes["upscale"]) == (REPORT_OF_UPLOAD.options, ("so " * 3000)[:100])
+    without_notes = kept(notes={str(number): "so " * 30 for number in range(100)})
+    assert (without_notes.options, set(without_notes.notes)) == (REPORT_OF_UPLOAD.options, {"report"})
+    least = kept(options={"bg_color": "x" * 9000}, model=replace(REPORT_OF_UPLOAD.model, id="m" * 9000))
+    assert (least.options, least.model.id, least.model.sha256) == ({}, "m" * 100, REPORT_OF_UPLOAD.model.sha256)
+    assert (least.subject, least.timings_ms) == (REPORT_OF_UPLOAD.subject, REPORT_OF_UPLOAD.timings_ms)
 
 
 DAMAGED = st.text(max_size=40) | st.sampled_from(
