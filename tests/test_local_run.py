@@ -1,6 +1,7 @@
 """python -m function.local, as a person runs it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ def command(*arguments) -> list[str]:
     return [sys.executable, "-m", "function.local", *map(str, arguments)]
 
 
-def run(*arguments) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def run(*arguments, **environment) -> subprocess.CompletedProcess[str]:
+    told = {"capture_output": True, "text": True, "env": os.environ | environment}
+    return subprocess.run(command(*arguments), cwd=ROOT, timeout=170, check=False, **told)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def folder(tmp_path_factory):
 def finished(folder, tmp_path_factory):
     """A whole run over that folder with the embedded model: what it printed, and where its files are."""
     out = tmp_path_factory.mktemp("run")
-    done = run("--out", out / "out", "--outcomes", out / "o.jsonl", folder)
+    done = run("--out", out / "out", "--outcomes", out / "o.jsonl", "--log", out / "server.log", folder, RUN=out.name)
     return done, out
 
 
@@ -79,18 +81,25 @@ def test_the_table_names_each_file_its_outcome_and_its_reason(finished):
     assert "demo model" in done.stdout
 
 
+def test_the_server_says_that_its_model_is_a_demo(finished):
+    warnings = [json.loads(line) for line in (finished[1] / "server.log").read_text().splitlines()]
+    assert any("demo model" in line["message"] for line in warnings if line["severity"] == "WARNING")
+
+
 def test_nothing_is_left_running(finished):
-    assert not [line for line in processes() if "function/server.py" in line and str(finished[1]) in line]
+    assert processes_with(f"RUN={finished[1].name}") == []
 
 
-def processes() -> list[str]:
-    """Command lines and environments of all processes that can be read."""
+def processes_with(variable: str) -> list[str]:
+    """Processes, by number, that have this in their environment."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            found.append((entry / "cmdline").read_text() + (entry / "environ").read_text())
+            environment = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
+        if variable.encode() in environment:
+            found.append(entry.name)
     return found
 
 
@@ -107,9 +116,8 @@ def test_a_misspelt_setting_is_named_before_anything_starts(folder):
     assert "MASK_THRESHOLD" in done.stderr
 
 
-def test_a_server_that_cannot_start_says_why(folder, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    done = run("--set", "REQUIRE_GPU=true", folder)
+def test_a_server_that_cannot_start_says_why(folder):
+    done = run("--set", "REQUIRE_GPU=true", folder, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert "the server ended with status 3" in done.stderr
     assert "GpuUnavailable: no GPU that PyTorch can use: driver: " in done.stderr
