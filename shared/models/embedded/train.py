@@ -32,6 +32,7 @@ STAGES = ((64, 0.34), (128, 0.42), (256, 0.24))
 BATCH_PIXELS = 12 * 128 * 128  # of each worker
 PEAK_RATE, FLOOR_RATE, DECAY, WARM_UP = 2e-3, 2e-5, 0.05, 150
 SAVE_SECONDS = 300
+CHOICE_NOISE = 0.01  # two checkpoints this close on 60 renders cannot be told apart: the later one is kept
 # The blocks with the most tiles learn slowly: else all neighbouring tiles end up with one smooth set of weights, which
 # says little about the image and nothing about the order of the tiles.
 TILE_WEIGHTS = ("decoder.ipt_blk5.conv1.weight", "decoder.ipt_blk4.conv1.weight")
@@ -179,7 +180,7 @@ def batch_at(side: int) -> int:
 
 
 def train(run: Run, options: argparse.Namespace) -> None:
-    """Goes on until the minutes are spent; the best average so far is in --out, everything else in --state."""
+    """Goes on until the minutes are spent; the latest average that is no worse is in --out, all else in --state."""
     device = next(run.model.parameters()).device
     truth = list(held_out(VALIDATION, 60)) if options.rank == 0 else []
     samples, saved, losses = None, time.monotonic(), [0.0]
@@ -195,8 +196,8 @@ def train(run: Run, options: argparse.Namespace) -> None:
             overlap, error = evaluate(run.average, truth)
             print(f"{run.minutes:.1f} min step {run.step} side {samples.side} loss {np.mean(losses):.3f} "
                   f"IoU {overlap:.3f} MAE {error:.4f}", flush=True)  # fmt: skip
-            if overlap >= run.best:
-                run.best = overlap
+            if overlap >= run.best - CHOICE_NOISE:
+                run.best = max(run.best, overlap)
                 export(run.average, options.out)
             run.save(options.state)
             saved = time.monotonic()
