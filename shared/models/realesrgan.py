@@ -250,7 +250,7 @@ def bleed(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     so that the network sees no edge between the subject and black.
     """
     alpha = rgba[:, :, 3]
-    coarse = _pull_push(rgba[:, :, :3].astype(np.float32), alpha.astype(np.float32) / np.float32(255))
+    coarse = _pull_push(rgba[:, :, :3].astype(np.float32), np.asarray(alpha / 255, np.float32))
     hidden = alpha == 0
     result = rgba[:, :, :3].copy()
     result[hidden] = np.rint(coarse[hidden]).astype(np.uint8)
