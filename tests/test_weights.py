@@ -3,6 +3,7 @@ import json
 import pickle
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import save, save_file
 
 from shared.errors import WeightsError
 from shared.models.birefnet import BiRefNet, BiRefNetConfig, load
-from shared.models.checkpoints import CHECKPOINTS
+from shared.models.checkpoints import CHECKPOINTS, Checkpoint
 from shared.models.weights import fetch, find_weights, open_weights, sha256_of
 
 COMMIT = "a" * 40
@@ -137,6 +138,31 @@ def test_a_known_id_with_other_bytes_is_refused(server, tmp_path):
         find_weights(PORTRAIT, folder=tmp_path, endpoint=server.url)
 
 
+def known(data: bytes) -> dict[str, Checkpoint]:
+    """The table with the portrait checkpoint being these bytes."""
+    return {PORTRAIT: replace(CHECKPOINTS[PORTRAIT], sha256=digest(data))}
+
+
+def test_a_known_id_is_fetched_at_its_revision_and_recognised(server, tmp_path, caplog):
+    data = save({"x": torch.ones(1)})
+    table = known(data)
+    server.files[f"/{PORTRAIT}/resolve/{table[PORTRAIT].revision}/model.safetensors"] = data
+    found = find_weights(PORTRAIT, folder=tmp_path, endpoint=server.url, known=table)
+    assert (found.sha256, found.revision, found.checkpoint) == (
+        digest(data),
+        CHECKPOINTS[PORTRAIT].revision,
+        table[PORTRAIT],
+    )
+    assert not [record for record in caplog.records if record.name.startswith("shared")]
+
+
+def test_a_local_copy_of_a_published_file_is_recognised_by_its_bytes(tmp_path):
+    save_file({"x": torch.ones(1)}, tmp_path / "copy.safetensors")
+    table = known((tmp_path / "copy.safetensors").read_bytes())
+    found = find_weights(str(tmp_path), known=table)
+    assert (found.id, found.checkpoint) == (tmp_path.name, table[PORTRAIT])
+
+
 def test_another_revision_of_a_known_id_is_opened_with_a_warning(server, tmp_path, caplog):
     data = save({"x": torch.ones(1)})
     server.files[f"/{PORTRAIT}/resolve/{COMMIT}/model.safetensors"] = data
@@ -198,7 +224,7 @@ def test_a_table_of_other_things_than_tensors_is_refused(tmp_path):
 
 def test_a_configuration_that_makes_no_sense_is_refused(tmp_path):
     save_file({"x": torch.ones(1)}, tmp_path / "model.safetensors")
-    for text in ("{", "[]", json.dumps({"model_type": "birefnet", "depths": [1]})):
+    for text in ("{", "[]", json.dumps({"model_type": "birefnet", "backbone": "swin_v1_t", "depths": [1]})):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(WeightsError, match=r"config\.json"):
             load(str(tmp_path), device="cpu")

@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -49,23 +50,29 @@ class WeightsFile:
 
 
 def find_weights(
-    name: str, *, revision: str = "", folder: Path | None = None, endpoint: str | None = None
+    name: str,
+    *,
+    revision: str = "",
+    folder: Path | None = None,
+    endpoint: str | None = None,
+    known: Mapping[str, Checkpoint] = CHECKPOINTS,
 ) -> WeightsFile:
     """The file of a model: "embedded", a local file or folder, or a Hugging Face id.
 
     A known id at its known revision (the default) must have the published sha256. Other ids, revisions and local files
-    are allowed; their sha256 is logged. `folder` holds the downloads (default: the Hugging Face cache); `endpoint` is a
-    mirror of the hub. Raises WeightsError.
+    are allowed; their sha256 is logged, and recognised where it is a published one. `folder` holds the downloads
+    (default: the Hugging Face cache); `endpoint` is a mirror of the hub. Raises WeightsError.
     """
     if name == EMBEDDED:
         return _local(EMBEDDED_FOLDER, EMBEDDED)
-    if name and name not in CHECKPOINTS and Path(name).exists():
+    if name and name not in known and Path(name).exists():
         found = _local(Path(name), Path(name).resolve().name)
         LOG.warning("local weights %s, sha256 %s", found.path, found.sha256)
-        return found
+        checkpoint = next((each for each in known.values() if each.sha256 == found.sha256), None)
+        return replace(found, checkpoint=checkpoint)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise WeightsError(f"model {name!r} is neither 'embedded', nor a file or folder, nor a Hugging Face id")
-    return _from_hub(name, revision, folder, endpoint)
+    return _from_hub(name, revision, known.get(name), folder=folder, endpoint=endpoint)
 
 
 def _local(place: Path, name: str) -> WeightsFile:
@@ -88,8 +95,9 @@ def _only_checkpoint(folder: Path) -> Path:
     raise WeightsError(f"{folder} holds no checkpoint ({HUB_FILE}, *.safetensors or *.pth)")
 
 
-def _from_hub(name: str, revision: str, folder: Path | None, endpoint: str | None) -> WeightsFile:
-    known = CHECKPOINTS.get(name)
+def _from_hub(
+    name: str, revision: str, known: Checkpoint | None, *, folder: Path | None, endpoint: str | None
+) -> WeightsFile:
     if known is not None and revision not in ("", known.revision):
         LOG.warning("%s at %s is not the revision %s that is known", name, revision, known.revision)
         known = None

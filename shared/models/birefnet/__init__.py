@@ -93,7 +93,8 @@ def _config(file: WeightsFile) -> BiRefNetConfig | None:
         return None
     try:
         fields = json.loads(file.config.read_text())
-        return BiRefNetConfig.from_dict(fields) if fields.get("model_type") == BiRefNetConfig.model_type else None
+        ours = fields.get("model_type") == BiRefNetConfig.model_type and "backbone" in fields
+        return BiRefNetConfig.from_dict(fields) if ours else None
     except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{file.config}: {error}") from error
 
