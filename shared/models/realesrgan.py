@@ -264,7 +264,7 @@ def _pull_push(colour: NDArray[np.float32], weight: NDArray[np.float32]) -> NDAr
     size = ((width + 1) // 2, (height + 1) // 2)
     small_weight = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_AREA), np.float32)
     weighted = np.asarray(cv2.resize(colour * weight[..., None], size, interpolation=cv2.INTER_AREA), np.float32)
-    small = weighted / np.maximum(small_weight, 1e-6)[..., None]
+    small = np.asarray(weighted / np.maximum(small_weight, 1e-6)[..., None], np.float32)
     filled = _pull_push(small, np.minimum(small_weight * 4, 1))
     grown = np.asarray(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     share = weight[..., None]
