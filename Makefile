@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := function shared tests
-IMAGE ?= tests/data/samples
+IMAGE ?= function/local/samples
 OUT ?= out
 
 .PHONY: setup run test check format bench quality oracle lock clean
