@@ -39,6 +39,13 @@ SMALL = ("pvt_v2_b0_256x256", "swin_v1_t_96x64_b2")
 INFO = ModelInfo(id="tiny", revision="", sha256="", device="cpu", dtype="float32")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def large_networks_are_released():
+    yield
+    network.cache_clear()
+    filled.cache_clear()
+
+
 def tiny_config(**changes) -> BiRefNetConfig:
     sizes = {
         "backbone": "swin_v1_t",
