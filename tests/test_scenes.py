@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from shared.models.embedded.canvas import Canvas, Light
 from shared.models.embedded.scenes import KINDS, photographed, render, render_batch
-from shared.models.embedded.shapes import Canvas, Light, ellipse, fur, limb, placed
+from shared.models.embedded.shapes import ellipse, fur, limb, placed
 from shared.models.embedded.textures import Material, noise_fields
 
 FLAT = Light(0.0, 0.0, 1.0, 1.0, (1.0, 1.0, 1.0))

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.models.embedded import things
+from shared.models.embedded import things, vehicles
+from shared.models.embedded.canvas import Canvas, Light
 from shared.models.embedded.people import person
-from shared.models.embedded.shapes import Canvas, Drawable, Light, box, ellipse, lathe, limb, placed
+from shared.models.embedded.shapes import Drawable, box, ellipse, lathe, limb, placed
 from shared.models.embedded.textures import (
     CLOUD,
     LEAF,
@@ -113,7 +114,7 @@ def street(random: Random, noise: Tensor, light: Light) -> Tensor:
         front = grown(random, STONE if chance(random, 0.6) else WALL, "patches", 0.15)
         props.append(box(left + wide, (top + ground) / 2, wide, (ground - top) / 2, front, roundness=0.0))
         columns, rows = int(random.integers(2, 6)), int(random.integers(2, 7))
-        pane = things.GLASS if chance(random, 0.6) else made(random)
+        pane = vehicles.GLASS if chance(random, 0.6) else made(random)
         for column in range(columns):
             for row in range(rows):
                 x = left + wide * (2 * column + 1) / columns
@@ -249,7 +250,7 @@ def bystanders(random: Random) -> list[Drawable]:
     for _ in range(int(random.integers(1, 5))):
         size = uniform(random, 0.08, 0.3)
         spot = (uniform(random, -1.3, 1.3), uniform(random, -0.4, 0.5))
-        kind: Callable[[Random], list[Drawable]] = [person, things.car, things.tree, things.blob, things.vessel][
+        kind: Callable[[Random], list[Drawable]] = [person, vehicles.car, things.tree, things.blob, things.vessel][
             int(random.integers(5))
         ]
         parts += placed(kind(random), spot[0], spot[1], size)

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.models.embedded import animals, backdrops, things
+from shared.models.embedded import animals, backdrops, things, vehicles
+from shared.models.embedded.canvas import Canvas, Light
 from shared.models.embedded.people import dummy, person
-from shared.models.embedded.shapes import Canvas, Drawable, Light, placed
+from shared.models.embedded.shapes import Drawable, placed
 from shared.models.embedded.textures import Random, chance, noise_fields, uniform
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
@@ -271,7 +272,7 @@ KINDS: dict[str, tuple[Framing, float]] = {
     "beast": (_around(animals.beast, low=0.45, high=1.0), 0.11),
     "face": (_face, 0.12),
     "bird": (_around(animals.bird, animals.fish, low=0.4, high=1.0), 0.05),
-    "vehicle": (_around(things.car, things.car, things.plane, things.bicycle, low=0.5, high=1.15), 0.09),
+    "vehicle": (_around(vehicles.car, vehicles.car, vehicles.plane, vehicles.bicycle, low=0.5, high=1.15), 0.09),
     "tableware": (_around(things.cup, things.cup, things.dish, low=0.5, high=1.15, turn=0.3), 0.08),
     "vessel": (_around(things.vessel, low=0.45, high=0.9), 0.05),
     "furniture": (_around(things.chair, things.bag, things.tool, low=0.45, high=0.95, turn=0.2), 0.07),
