@@ -1,7 +1,5 @@
 """Mask to alpha: contrast, floor, clean-up, the upload's own size and edges; and what the matte says of the subject."""
 
-import math
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +12,6 @@ from shared.surroundings import STRIP, Surroundings, runs
 FAINT = 0.1  # opacity up to which a pixel links nothing and weighs nothing in the clean-up
 REACH = 8  # pixels at network scale around what the preset shows, within which the image may bring opacity back
 VISIBLE = 26  # alpha, of 255: the subject's box holds every pixel that is at least this opaque
-DOUBT = 1 / 7  # standard deviation of opacity's error per pixel of the image that a mask pixel's side stands for
-DOUBT_RANGE = (0.1, 0.6)
 PRESENT = 128  # alpha, of 255: a matte that is nowhere this opaque holds no subject
 LEAST_COVERAGE = 1e-5  # mean alpha below which there is no subject
 
@@ -127,17 +123,6 @@ def uncertain(
     """
     mask = clean_up(np.asarray(np.clip(probability, 0, 1), np.float32), probability, kernel=options.mask_kernel)
     return np.where(_grown(opacity > 0, 2 * REACH + 1), mask, np.float32(0))
-
-
-def doubt_of_enlarged(opacity: NDArray[np.float32], size: tuple[int, int]) -> float:
-    """Standard deviation of the error that a mask of opacity has, once enlarged to `size`, where it is soft.
-
-    Each mask pixel stands for more of the image's. Found on rendered scenes with true masks at a seventh to two thirds
-    of their side.
-    """
-    width, height = size
-    times = math.sqrt(width * height / opacity.size)
-    return float(np.clip(times * DOUBT, *DOUBT_RANGE))
 
 
 def refine(alpha: NDArray[np.uint8], surroundings: Surroundings) -> NDArray[np.uint8]:

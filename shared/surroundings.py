@@ -26,8 +26,8 @@ COARSE = ((8, 11), (4, 7), (2, 7))  # grid pixels per sample, samples per side o
 FINE = (1, 5)  # the same of the last means
 TRUST = 0.01  # weight of a wider window's mean in the next
 CAUTION = 0.15  # keeps colours near their means, for alpha is never exact
-NOISE = 20.0**2  # squared levels of 255, over three channels: what a pixel's colour differs by for no reason
-UNREST = 5.0  # how many times the variance of a side's colours counts as noise
+NOISE = 25.0**2  # squared levels of 255, over three channels: what a pixel's colour differs by for no reason
+UNREST = 6.0  # how many times the variance of a side's colours counts as noise
 EPSILON = 1e-5
 CUBED = np.rint(255 * (np.arange(256) / 255) ** 3).astype(np.uint8)  # means are made of what is almost one side's alone
 
@@ -59,15 +59,14 @@ class Surroundings:
     image: Pixels  # on the grid
     sides: tuple[_Side, _Side]  # foreground, background
     wide_means: Pair  # of the last coarse level
-    doubt: float = 1.0  # standard deviation of the matte's error where it is soft, 0..1
 
     @classmethod
-    def of(cls, rgb: Pixels, matte: NDArray[np.uint8], *, doubt: float = 1.0) -> "Surroundings":
-        """rgb: uint8, HxWx3. matte: uint8, HxW. Neither is copied. doubt: how little alpha is to trust the matte."""
+    def of(cls, rgb: Pixels, matte: NDArray[np.uint8]) -> "Surroundings":
+        """rgb: uint8, HxWx3. matte: uint8, HxW. Neither is copied."""
         shrink = math.ceil(math.sqrt(matte.size) / GRID_SIDE)
         image, share = _sampled(rgb, shrink), _sampled(matte, shrink)
         sides = _sides(image.copy(), image.copy(), share)
-        return cls(rgb, matte, shrink, image, sides, _coarse_means(image, share, sides), doubt)
+        return cls(rgb, matte, shrink, image, sides, _coarse_means(image, share, sides))
 
     def with_matte(self, matte: NDArray[np.uint8]) -> "Surroundings":
         """The same by a better matte: what is known so far replaces the wider windows."""
@@ -98,9 +97,7 @@ class Surroundings:
         front, behind = (_read(mean, step, block) for mean in self.wide_means)
         front_spread, behind_spread = (_read(spread, step, block) for spread in self._spreads)
         front_share, alpha = (plane * np.float32(1 / 255) for plane in (self.matte[block], prior))
-        noise = (
-            NOISE + UNREST * (front_share**2 * front_spread + (1 - front_share) ** 2 * behind_spread)
-        ) / self.doubt**2
+        noise = NOISE + UNREST * (front_share**2 * front_spread + (1 - front_share) ** 2 * behind_spread)
         apart = front - behind
         unexplained = self.rgb[block] - behind - _tripled(alpha) * apart
         alpha += _summed(apart * unexplained) / (_summed(apart * apart) + noise)
