@@ -25,7 +25,7 @@ run: $(READY)
 	$(BIN)/python -m function.local --out "$(OUT)" "$(IMAGE)"
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
 
 check: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)

@@ -50,3 +50,34 @@ def fitted(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     cell[top : top + size[1], left : left + size[0]] = small
     return cell
+
+
+def edges(path: Path, image: Path, box: tuple[int, int, int, int], times: int = 3) -> None:
+    """A piece of one sample's edge, enlarged: as uploaded, and three ways of cutting it, on green."""
+    from shared.models import birefnet
+    from tests.benchmarks.methods import METHODS
+
+    rgb = np.asarray(Image.open(image).convert("RGB"))
+    segmenter = birefnet.load("embedded")
+    small = Image.fromarray(rgb).resize(segmenter.size, Image.Resampling.BILINEAR)
+    mask = segmenter([np.asarray(small)])[0]
+    left, top, right, bottom = box
+    pieces = {"upload": rgb[top:bottom, left:right]}
+    for name in ("rembg, putalpha", "blur-fusion, whole image", "ours"):
+        rgba = METHODS[name](rgb, mask)[top:bottom, left:right]
+        alpha = rgba[:, :, 3:].astype(np.float32) / 255
+        pieces[name] = np.rint(rgba[:, :, :3] * alpha + np.array([0, 177, 64]) * (1 - alpha)).astype(np.uint8)
+    width, height = (right - left) * times, (bottom - top) * times
+    sheet = Image.new("RGB", (len(pieces) * (width + GAP) + GAP, HEAD + height + GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, (name, piece) in enumerate(pieces.items()):
+        draw.text((GAP + column * (width + GAP), 4), name, fill="black", font=font)
+        large = Image.fromarray(piece).resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(large, (GAP + column * (width + GAP), HEAD))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.quantize(256).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    here = Path(__file__).parent
+    edges(here / "pictures" / "edges.png", here.parents[1] / "function/local/samples/marten.jpg", (205, 420, 325, 560))
