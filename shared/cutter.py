@@ -163,13 +163,12 @@ class Cutter:
         preset = self._preset(options)
         opacity = matting.enhance(probability, options, preset)
         matte = matting.to_alpha(opacity, size)
-        if options.alpha_matting is not AlphaMatting.OFF and preset is MaskPreset.STANDARD:
-            opacity = matting.uncertain(opacity, probability, options)
         surroundings = None
         if refiner := self._refiner_for(options):
-            matte = refiner(image.rgb, matting.to_alpha(opacity, size))
+            matte = refiner(image.rgb, matting.to_alpha(matting.uncertain(opacity, probability, options), size))
         elif options.alpha_matting is AlphaMatting.GUIDED:
-            surroundings = Surroundings.of(image.rgb, matting.to_alpha(opacity, size))
+            uncertain = matting.to_alpha(matting.uncertain(opacity, probability, options), size)
+            surroundings = Surroundings.of(image.rgb, uncertain)
             matte = matting.refine(matte, surroundings)
         alpha = matte
         if image.alpha is not None:

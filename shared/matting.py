@@ -1,5 +1,7 @@
 """Mask to alpha: contrast, floor, clean-up, the upload's own size and edges; and what the matte says of the subject."""
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,8 @@ from shared.records import Subject
 from shared.surroundings import STRIP, Surroundings, runs
 
 FAINT = 0.1  # opacity up to which a pixel links nothing and weighs nothing in the clean-up
-REACH = 8  # pixels at network scale around what the preset shows, within which the image may bring opacity back
+REACH = 1 / 128  # of the mask's side: how far from an edge the image may decide
+LEAST_REACH = 4  # pixels at network scale
 VISIBLE = 26  # alpha, of 255: the subject's box holds every pixel that is at least this opaque
 PRESENT = 128  # alpha, of 255: a matte that is nowhere this opaque holds no subject
 LEAST_COVERAGE = 1e-5  # mean alpha below which there is no subject
@@ -116,13 +119,16 @@ def to_alpha(mask: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uin
 def uncertain(
     opacity: NDArray[np.float32], probability: NDArray[np.float32], options: CutOptions
 ) -> NDArray[np.float32]:
-    """The mask that tells where edges may be refined: the network's own, without specks, near what `opacity` shows.
+    """The mask that tells where edges may be refined: near the edges of `opacity`, the network's own without specks.
 
-    Contrast and floor decide what the network was unsure of; where the image can tell, it should. REACH keeps what they
-    have removed altogether from coming back. float32, HxW, 0..1, all three.
+    Contrast and floor decide what the network was unsure of; near an edge, the image knows better. Elsewhere the result
+    is 0 or 1, so that a doubt about a whole region stays decided. float32, HxW, 0..1, all three.
     """
     mask = clean_up(np.asarray(np.clip(probability, 0, 1), np.float32), probability, kernel=options.mask_kernel)
-    return np.where(_grown(opacity > 0, 2 * REACH + 1), mask, np.float32(0))
+    inside = opacity >= 0.5
+    reach = max(LEAST_REACH, round(math.sqrt(opacity.size) * REACH))
+    edges = _grown(opacity > 0, 2 * reach + 1) & _grown(~inside, 2 * reach + 1)
+    return np.where(edges, mask, inside.astype(np.float32))
 
 
 def refine(alpha: NDArray[np.uint8], surroundings: Surroundings) -> NDArray[np.uint8]:
