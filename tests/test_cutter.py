@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from shared.cutter import Cutter, shrink
 from shared.errors import InvalidOptions, NoSubject, ShuttingDown
 from shared.options import CutOptions
 from shared.records import ModelInfo, SourceImage
 from tests.composites import composite, hairy_disc, photograph
+from tests.images import SRGB, rgb_profile
 
 
 class RedIsSubject:
@@ -115,14 +116,23 @@ def test_the_upload_s_own_alpha_is_multiplied_in(cutter):
 
 
 def test_the_network_sees_srgb_and_the_cutout_keeps_the_upload_s_own_numbers_and_profile(segmenter, cutter):
-    lab = ImageCms.createProfile("LAB")
-    assert lab is not None
-    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    image = SourceImage(rgb=red_square(300, 300).rgb, icc_profile=swapped)
+    profile = rgb_profile(SRGB[::-1])  # blue and red change places
+    image = SourceImage(rgb=np.ascontiguousarray(red_square(300, 300).rgb[..., ::-1]), icc_profile=profile)
     cutout = cutter(image, CutOptions())
-    assert cutout.icc_profile == swapped
-    assert np.abs(segmenter.seen[0].astype(int) - shrink(image.rgb, (256, 256))).max() <= 2
+    assert cutout.icc_profile == profile
+    assert np.abs(segmenter.seen[0].astype(int) - shrink(image.rgb, (256, 256))[..., ::-1]).max() <= 2
     assert (cutout.rgba[150, 150, :3] == image.rgb[150, 150]).all()
+
+
+@pytest.mark.parametrize("how", ["off", "guided"])
+def test_foreground_colours_are_cleaned_unless_that_is_off(cutter, how):
+    image = red_square(1333, 1000)
+    edges = SourceImage(rgb=cv2.GaussianBlur(image.rgb, (0, 0), 4))
+    blue = []
+    for cleaned in ("false", "true"):
+        rgba = cutter(edges, CutOptions.from_texts({"alpha_matting": how, "refine_foreground": cleaned})).rgba
+        blue.append(rgba[(rgba[..., 3] > 40) & (rgba[..., 3] < 215), 2].mean())
+    assert blue[1] < blue[0] / 2
 
 
 def test_the_preset_follows_the_checkpoint_unless_told_otherwise():

@@ -101,9 +101,8 @@ def show_costs() -> None:
         table.add_row(name, *(f"{column[name][0]:.0f} ({column[name][1]:.0f})" for column in columns))
     console.print(table)
     taken, held = columns[SIZES.index((4000, 3000))]["refine edges"]
-    console.print(
-        f"refining at 12 MP: {taken / LIMIT_MS:.2f} of its {LIMIT_MS:.0f} ms, {held / LIMIT_MB:.2f} of its 60 MB"
-    )
+    shares = f"{taken / LIMIT_MS:.2f} of its {LIMIT_MS:.0f} ms, {held / LIMIT_MB:.2f} of its {LIMIT_MB:.0f} MB"
+    console.print(f"refining at 12 MP: {shares}")
 
 
 def network_s(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
