@@ -11,6 +11,9 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eea
 ARG MODEL=ZhengPeng7/BiRefNet-portrait
 ARG MODEL_REVISION=
 ARG ESRGAN_MODEL=RealESRGAN_x2plus.pth
+# Of ALPHA_MATTING=vitmatte; empty = not in the image. hustvl/vitmatte-small-composition-1k is the service's default.
+ARG VITMATTE_MODEL=
+ARG VITMATTE_REVISION=
 
 # ---- packages
 FROM ${PYTHON_IMAGE} AS packages
@@ -31,16 +34,19 @@ RUN sed -nE "s/^(torch|torchvision)==.*/&+${CUDA}/p" requirements.txt > torch.tx
 
 # ---- weights; only what fetches them is copied, so that a change of code does not fetch them again
 FROM packages AS weights
-ARG MODEL MODEL_REVISION ESRGAN_MODEL
+ARG MODEL MODEL_REVISION ESRGAN_MODEL VITMATTE_MODEL VITMATTE_REVISION
 COPY shared/__init__.py shared/errors.py shared/
 COPY shared/models/__init__.py shared/models/checkpoints.py shared/models/device.py shared/models/realesrgan.py shared/models/weights.py shared/models/
 COPY shared/models/embedded/ shared/models/embedded/
 RUN python -m shared.models.weights "${MODEL}" --revision "${MODEL_REVISION}" --folder /opt/models \
-    && python -c 'import sys, pathlib; from shared.models import realesrgan; realesrgan.load(sys.argv[1], folder=pathlib.Path("/opt/models"))' "${ESRGAN_MODEL}"
+    && python -c 'import sys, pathlib; from shared.models import realesrgan; realesrgan.load(sys.argv[1], folder=pathlib.Path("/opt/models"))' "${ESRGAN_MODEL}" \
+    && if test -n "${VITMATTE_MODEL}"; then \
+        python -m shared.models.weights "${VITMATTE_MODEL}" --revision "${VITMATTE_REVISION}" --folder /opt/models; \
+    fi
 
 # ---- the image; all files belong to root and nobody else may write them
 FROM ${PYTHON_IMAGE}
-ARG MODEL MODEL_REVISION ESRGAN_MODEL
+ARG MODEL MODEL_REVISION ESRGAN_MODEL VITMATTE_MODEL VITMATTE_REVISION
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin cutdrop
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=weights /opt/models /opt/models
@@ -54,7 +60,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     MODEL=${MODEL} \
     MODEL_REVISION=${MODEL_REVISION} \
     MODEL_FOLDER=/opt/models \
-    ESRGAN_MODEL=${ESRGAN_MODEL}
+    ESRGAN_MODEL=${ESRGAN_MODEL} \
+    VITMATTE_MODEL=${VITMATTE_MODEL} \
+    VITMATTE_REVISION=${VITMATTE_REVISION}
 RUN python -m compileall -q function shared
 USER 10001
 EXPOSE 8080

@@ -133,6 +133,12 @@ class Settings:
         "auto | current | legacy: order of the decoder's image tiles that the checkpoint was trained with",
         default="auto",
     )
+    vitmatte_model: str = _knob(
+        _text,
+        "a Hugging Face id | a folder: the second network of ALPHA_MATTING=vitmatte",
+        default="hustvl/vitmatte-small-composition-1k",
+    )
+    vitmatte_revision: str = _knob(_text, "commit of its Hugging Face repository; empty = its newest", default="")
     esrgan_model: str = _knob(_text, "name or path of the Real-ESRGAN checkpoint", default="RealESRGAN_x2plus.pth")
     esrgan_max_side: int = _knob(
         _whole(64, 20_000), "images with a longer side are not enlarged", default=3000, unit="px"

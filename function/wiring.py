@@ -8,10 +8,10 @@ import numpy as np
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.handler import Handler
 from function.settings import Settings
-from shared.cutter import Cutter, Upscaler
+from shared.cutter import Cutter, Refiner, Upscaler
 from shared.errors import InvalidOptions, NoSubject, SettingsError
-from shared.models import birefnet, realesrgan
-from shared.options import CutOptions, EsrganStage
+from shared.models import birefnet, realesrgan, vitmatte
+from shared.options import AlphaMatting, CutOptions, EsrganStage
 from shared.records import ModelInfo, SourceImage
 
 
@@ -33,6 +33,7 @@ def build_cutter(settings: Settings) -> Cutter:
     return Cutter(
         segmenter,
         upscaler=_upscaler(settings, segmenter.info),
+        refiner=_refiner(settings, segmenter.info),
         esrgan_max_side=settings.esrgan_max_side,
         max_batch=settings.max_batch,
         max_wait_ms=settings.max_batch_wait_ms,
@@ -46,6 +47,19 @@ def _upscaler(settings: Settings, beside: ModelInfo) -> Upscaler | None:
     if settings.options.esrgan_stage is EsrganStage.OFF and not realesrgan.is_here(settings.esrgan_model, folder):
         return None
     return realesrgan.load(settings.esrgan_model, folder=folder, device=beside.device, dtype=beside.dtype)
+
+
+def _refiner(settings: Settings, beside: ModelInfo) -> Refiner | None:
+    """The matting network, where every upload goes through it: it is too slow for single uploads to ask for."""
+    if settings.options.alpha_matting is not AlphaMatting.VITMATTE:
+        return None
+    return vitmatte.load(
+        settings.vitmatte_model,
+        revision=settings.vitmatte_revision,
+        folder=Path(settings.model_folder) if settings.model_folder else None,
+        device=beside.device,
+        dtype=beside.dtype,
+    )
 
 
 def build_handler(settings: Settings, cutter: Cutter, *, stopping: Callable[[], bool]) -> Handler:

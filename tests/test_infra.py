@@ -19,7 +19,8 @@ INFRA = ROOT / "infra"
 SERVICE = "google_cloud_run_v2_service.cutdrop"
 JOB = "google_cloud_run_v2_job.backfill"
 
-IN_THE_IMAGE = {"MODEL", "MODEL_REVISION", "MODEL_FOLDER", "ESRGAN_MODEL"}  # which weights it carries: the Dockerfile
+# which weights it carries: the Dockerfile
+IN_THE_IMAGE = {"MODEL", "MODEL_REVISION", "MODEL_FOLDER", "ESRGAN_MODEL", "VITMATTE_MODEL", "VITMATTE_REVISION"}
 NO_SETTINGS = {"GOOGLE_CLOUD_PROJECT"}  # read by the libraries and for traces
 BY_THE_CLOUD = {"DEVICE", "REQUIRE_GPU"}  # meant to differ from the default
 
