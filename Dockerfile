@@ -39,10 +39,9 @@ COPY shared/__init__.py shared/errors.py shared/
 COPY shared/models/__init__.py shared/models/checkpoints.py shared/models/device.py shared/models/realesrgan.py shared/models/weights.py shared/models/
 COPY shared/models/embedded/ shared/models/embedded/
 RUN python -m shared.models.weights "${MODEL}" --revision "${MODEL_REVISION}" --folder /opt/models \
-    && python -c 'import sys, pathlib; from shared.models import realesrgan; realesrgan.load(sys.argv[1], folder=pathlib.Path("/opt/models"))' "${ESRGAN_MODEL}" \
-    && if test -n "${VITMATTE_MODEL}"; then \
-        python -m shared.models.weights "${VITMATTE_MODEL}" --revision "${VITMATTE_REVISION}" --folder /opt/models; \
-    fi
+    && python -c 'import sys, pathlib; from shared.models import realesrgan; realesrgan.load(sys.argv[1], folder=pathlib.Path("/opt/models"))' "${ESRGAN_MODEL}"
+RUN test -z "${VITMATTE_MODEL}" \
+    || python -m shared.models.weights "${VITMATTE_MODEL}" --revision "${VITMATTE_REVISION}" --folder /opt/models
 
 # ---- the image; all files belong to root and nobody else may write them
 FROM ${PYTHON_IMAGE}
