@@ -4,12 +4,13 @@
 
 Three tables. Cutouts: all methods from the same masks, once the true ones, smaller than the scene (what the steps after
 the network are worth) and once the network's own (what a user gets). Enlarging and denoising: off, after, before the
-network, the question this product began with. Enlarged edges: lines along a grey edge.
+network, the question this product began with. Enlarged edges: lines along a grey edge, seams between tiles.
 
 FOLDER holds pairs NAME.jpg (or .png) and NAME.alpha.png; colour errors need known colours and are left out for them.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from shared.records import SourceImage
 from tests.benchmarks import metrics
 from tests.benchmarks.methods import METHODS, OURS, Method, Sharpened
 from tests.benchmarks.sheet import contact_sheet
+from tests.realesrgan_networks import general_x4_like, save, x2plus_like, x4plus_like
 
 FIRST_SCENE = HELD_OUT + 500_000  # apart from those that the embedded model's own figures use
 ASPECTS = ((1.0, 1.0), (1.0, 0.75), (0.75, 1.0))
@@ -197,6 +199,24 @@ def enlarged_edges(name: str, enlarge: Callable[..., NDArray[np.uint8]], cutout:
     }
 
 
+def seams() -> dict[str, int]:
+    """Tiles against the whole picture, per architecture of the published enlargers: largest difference, of 255."""
+    picture = render(FIRST_SCENE, (96, 64)).image
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, network in (
+            ("x2plus", x2plus_like()),
+            ("x4plus", x4plus_like()),
+            ("general-x4v3", general_x4_like()),
+        ):
+            path = save(network, Path(folder) / f"{name}.pth")
+            whole, tiled = (
+                realesrgan.load(str(path), folder=path.parent, tile=tile).enlarge(picture, scale=2) for tile in (96, 32)
+            )
+            found[name] = int(np.abs(whole.astype(int) - tiled).max())
+    return found
+
+
 def enlarger(name: str) -> tuple[Upscaler, str]:
     if not name:
         return Sharpened(), Sharpened.name
@@ -226,6 +246,9 @@ def main() -> None:
     print("\nThe line along an enlarged soft grey edge on black, white and green, levels of 255:\n")
     for label, worst in enlarged_edges(name, upscaler.enlarge, upscaler).items():
         print(f"- {label}: {worst:.2f}")
+    print("\nTiles of 32 pixels against the whole picture, random weights, largest difference of 255:\n")
+    for label, difference in seams().items():
+        print(f"- {label}: {difference}")
     if given.sheet:
         contact_sheet(given.sheet, [t.image for t in truths], pictures)
 
