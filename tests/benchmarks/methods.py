@@ -41,7 +41,7 @@ def cut(
     mask: NDArray[np.float32],
     options: CutOptions,
     *,
-    matting: bool = True,
+    matting: bool,
     upscaler: Upscaler | None = None,
 ) -> Cutout:
     """The product's own way from a mask to a cutout."""
@@ -52,9 +52,9 @@ def cut(
         cutter.stop()
 
 
-def ours(**changes: object) -> Method:
+def ours(*, matting: bool, **changes: object) -> Method:
     options = replace(OURS, **changes)  # type: ignore[arg-type]
-    return lambda image, mask: np.asarray(cut(image, mask, options).rgba)
+    return lambda image, mask: np.asarray(cut(image, mask, options, matting=matting).rgba)
 
 
 def _stretched(mask: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,17 +93,20 @@ def blur_fusion(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[
     return np.dstack([(front * 255).astype(np.uint8), alpha])
 
 
-METHODS: Mapping[str, Method] = {
-    "ours": ours(),
-    "ours, no edge refinement": ours(alpha_matting=AlphaMatting.OFF),
-    "ours, no colour cleaning": ours(refine_foreground=False),
-    "ours, no mask enhancement": ours(mask_preset=MaskPreset.OFF),
-    "ours, no clean-up": ours(mask_kernel=1),
-    "ours, standard preset": ours(mask_preset=MaskPreset.STANDARD),
-    "blur-fusion, whole image": blur_fusion,
-    "rembg, naive": rembg_naive,
-    "rembg, putalpha": rembg_putalpha,
-}
+def methods(*, matting: bool) -> Mapping[str, Method]:
+    """All of them; ours as for a checkpoint that was trained on opacity, or on binary masks."""
+    other = MaskPreset.STANDARD if matting else MaskPreset.SOFT
+    return {
+        "ours": ours(matting=matting),
+        "ours, no edge refinement": ours(matting=matting, alpha_matting=AlphaMatting.OFF),
+        "ours, no colour cleaning": ours(matting=matting, refine_foreground=False),
+        "ours, no mask enhancement": ours(matting=matting, mask_preset=MaskPreset.OFF),
+        "ours, no clean-up": ours(matting=matting, mask_kernel=1),
+        f"ours, {other} preset": ours(matting=matting, mask_preset=other),
+        "blur-fusion, whole image": blur_fusion,
+        "rembg, naive": rembg_naive,
+        "rembg, putalpha": rembg_putalpha,
+    }
 
 
 class Sharpened:

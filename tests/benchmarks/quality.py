@@ -28,7 +28,7 @@ from shared.models.embedded.scenes import HELD_OUT, render
 from shared.options import CutOptions, Denoise, EsrganStage
 from shared.records import SourceImage
 from tests.benchmarks import metrics
-from tests.benchmarks.methods import METHODS, OURS, Method, Sharpened
+from tests.benchmarks.methods import OURS, Method, Sharpened, methods, ours
 from tests.benchmarks.sheet import contact_sheet
 from tests.realesrgan_networks import general_x4_like, save, x2plus_like, x4plus_like
 
@@ -109,11 +109,11 @@ def network_masks(truths: Sequence[Truth], segmenter: birefnet.BiRefNetSegmenter
 
 
 def compare(
-    truths: Sequence[Truth], masks: Sequence[NDArray[np.float32]], methods: Mapping[str, Method]
+    truths: Sequence[Truth], masks: Sequence[NDArray[np.float32]], ways: Mapping[str, Method]
 ) -> dict[str, dict[str, float]]:
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for truth, mask in zip(truths, masks, strict=True):
-        for name, method in methods.items():
+        for name, method in ways.items():
             began = time.perf_counter()
             try:
                 rgba = method(truth.image, mask)
@@ -174,7 +174,7 @@ def opaque_difference(truths: Sequence[Truth], masks: Sequence[NDArray[np.float3
     """The largest change to any pixel that is opaque in the cutout, levels of 255."""
     worst = 0
     for truth, mask in zip(truths, masks, strict=True):
-        rgba = METHODS["ours"](truth.image, mask)
+        rgba = ours(matting=True)(truth.image, mask)
         opaque = rgba[:, :, 3] == 255
         if opaque.any():
             worst = max(worst, int(np.abs(rgba[opaque][:, :3].astype(int) - truth.image[opaque]).max()))
@@ -237,8 +237,11 @@ def main() -> None:
     segmenter = birefnet.load(given.model)
     print(f"{len(truths)} scenes; network: {segmenter.info.id} at {segmenter.size[0]}x{segmenter.size[1]}")
     true_masks = known_masks(truths)
-    table("Cutouts from true masks at two thirds of the scene's side", compare(truths, true_masks, METHODS))
-    table("Cutouts from the network's masks", compare(truths, network_masks(truths, segmenter), METHODS))
+    table(
+        "Cutouts from true masks at two thirds of the scene's side", compare(truths, true_masks, methods(matting=True))
+    )
+    seen = network_masks(truths, segmenter)
+    table("Cutouts from the network's masks", compare(truths, seen, methods(matting=segmenter.matting)))
     print(f"\nLargest change to an opaque pixel: {opaque_difference(truths, true_masks)} levels of 255")
     upscaler, name = enlarger(given.esrgan)
     rows, pictures = stages(truths, segmenter, upscaler)
