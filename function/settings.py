@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
 from shared.errors import InvalidOptions, SettingsError
-from shared.options import DOCS, PARSERS, CutOptions
+from shared.options import DOCS, PARSERS, CutOptions, switch, whole
 
 MIB = 1024 * 1024
 
@@ -38,25 +38,6 @@ def _choice(*words: str) -> Callable[[str], str]:
         if text.lower() not in words:
             raise ValueError(f"is not one of {', '.join(words)}")
         return text.lower()
-
-    return parse
-
-
-def _switch(text: str) -> bool:
-    if text.lower() in ("true", "1", "yes", "on"):
-        return True
-    if text.lower() in ("false", "0", "no", "off"):
-        return False
-    raise ValueError("is not true or false")
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise ValueError("is not a whole number")
-        if not low <= int(text) <= high:
-            raise ValueError(f"is not between {low} and {high}")
-        return int(text)
 
     return parse
 
@@ -116,7 +97,7 @@ class Settings:
     )
     model_folder: str = _knob(_text, "folder where checkpoints are looked for and kept; empty = the cache", default="")
     device: str = _knob(_choice("auto", "cuda", "cpu"), "auto | cuda | cpu", default="auto")
-    require_gpu: bool = _knob(_switch, "refuse to start without a GPU that runs kernels", default=False)
+    require_gpu: bool = _knob(switch, "refuse to start without a GPU that runs kernels", default=False)
     dtype: str = _knob(
         _choice("auto", "float32", "float16", "bfloat16"),
         "auto | float32 | float16 | bfloat16: numbers of the network; auto = float16 on a GPU, float32 on a CPU",
@@ -141,24 +122,24 @@ class Settings:
     vitmatte_revision: str = _knob(_text, "commit of its Hugging Face repository; empty = its newest", default="")
     esrgan_model: str = _knob(_text, "name or path of the Real-ESRGAN checkpoint", default="RealESRGAN_x2plus.pth")
     esrgan_max_side: int = _knob(
-        _whole(64, 20_000), "images with a longer side are not enlarged", default=3000, unit="px"
+        whole(64, 20_000), "images with a longer side are not enlarged", default=3000, unit="px"
     )
     max_upload_bytes: int = _knob(
-        _whole(1, 2_000_000_000), "larger uploads are rejected", default=100 * MIB, unit="bytes"
+        whole(1, 2_000_000_000), "larger uploads are rejected", default=100 * MIB, unit="bytes"
     )
     max_pixels: int = _knob(
-        _whole(1, 500_000_000), "images of more pixels are rejected", default=50_000_000, unit="pixels"
+        whole(1, 500_000_000), "images of more pixels are rejected", default=50_000_000, unit="pixels"
     )
-    max_batch: int = _knob(_whole(1, 64), "images that go through the network together", default=4, unit="images")
+    max_batch: int = _knob(whole(1, 64), "images that go through the network together", default=4, unit="images")
     max_batch_wait_ms: int = _knob(
-        _whole(0, 1000), "how long the first image of a batch waits for others", default=10, unit="ms"
+        whole(0, 1000), "how long the first image of a batch waits for others", default=10, unit="ms"
     )
     max_queue: int = _knob(
-        _whole(1, 1000), "images that wait for the network; more are answered 429", default=16, unit="images"
+        whole(1, 1000), "images that wait for the network; more are answered 429", default=16, unit="images"
     )
-    concurrency: int = _knob(_whole(1, 250), "uploads in work at a time", default=12, unit="threads")
+    concurrency: int = _knob(whole(1, 250), "uploads in work at a time", default=12, unit="threads")
     request_budget_s: int = _knob(
-        _whole(1, 540),
+        whole(1, 540),
         "work that has not reached the network by then is given back; under the service's timeout",
         default=300,
         unit="s",

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from function.local import LocalTopics
 from shared.models.birefnet import BiRefNet, BiRefNetConfig
 from tests.pubsub_emulator import GooglePubSub, emulator_script
 from tests.service import Service, running
@@ -41,6 +42,16 @@ def google_pubsub() -> Iterator[GooglePubSub]:
         pytest.skip("the Cloud SDK's Pub/Sub emulator is not installed")
     with GooglePubSub() as emulator:
         yield emulator
+
+
+@pytest.fixture(params=["local", pytest.param("google", marks=pytest.mark.emulator)])
+def either(request) -> Iterator[str]:
+    """An address that speaks Pub/Sub: ours, then Google's emulator."""
+    if request.param == "google":
+        yield request.getfixturevalue("google_pubsub").address
+    else:
+        with LocalTopics() as topics:
+            yield topics.address
 
 
 def save_tiny_model(folder: Path) -> None:

@@ -27,7 +27,6 @@ from shared.errors import (
 )
 from shared.messages import failed, serialise
 from shared.records import EncodedImage, Upload
-from tests.pubsub_emulator import GooglePubSub, emulator_script
 
 MIB = 1 << 20
 PNG = EncodedImage(data=b"png bytes", content_type="image/png", width=3, height=2)
@@ -351,24 +350,6 @@ def test_no_request_is_about_a_bucket_and_no_thread_waits_for_a_connection(serve
 
 
 # Publishing
-
-
-@pytest.fixture(scope="module")
-def google():
-    if emulator_script() is None:
-        pytest.skip("the Cloud SDK's Pub/Sub emulator is not installed")
-    with GooglePubSub() as emulator:
-        yield emulator
-
-
-@pytest.fixture(params=["local", pytest.param("google", marks=pytest.mark.emulator)])
-def either(request):
-    """An address that speaks Pub/Sub: ours, then Google's emulator."""
-    if request.param == "google":
-        yield request.getfixturevalue("google").address
-    else:
-        with LocalTopics() as topics:
-            yield topics.address
 
 
 @pytest.fixture

@@ -12,28 +12,9 @@ from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
 
 from function.local.topic import LocalTopics
-from tests.pubsub_emulator import GooglePubSub, emulator_script
 
 PROMPT = Retry(predicate=if_exception_type(exceptions.ServiceUnavailable), initial=0.01, maximum=0.05, timeout=20)
 AT_ONCE = pubsub_v1.types.BatchSettings(max_messages=1)
-
-
-@pytest.fixture(scope="module")
-def google():
-    if emulator_script() is None:
-        pytest.skip("the Cloud SDK's Pub/Sub emulator is not installed")
-    with GooglePubSub() as emulator:
-        yield emulator
-
-
-@pytest.fixture(params=["local", pytest.param("google", marks=pytest.mark.emulator)])
-def either(request):
-    """An address that speaks Pub/Sub: ours, then Google's emulator."""
-    if request.param == "google":
-        yield request.getfixturevalue("google").address
-    else:
-        with LocalTopics() as topics:
-            yield topics.address
 
 
 @pytest.fixture
