@@ -14,7 +14,7 @@ from typing import Protocol
 from function.attempt import Attempt
 from function.plan import Plan, plan_for
 from function.settings import Settings
-from shared import codec
+from shared import decoding
 from shared.errors import (
     Busy,
     GaveUp,
@@ -191,7 +191,7 @@ class Handler:
         image = self._decoded(plan.upload, attempt)
         cutout = self._cut(image, plan.options, attempt)
         with self._enter("encode", attempt):
-            encoded = codec.encode(cutout, plan.options)
+            encoded = decoding.encode(cutout, plan.options)
         metadata = result_metadata(plan.upload, plan.key, self._report(cutout, encoded, attempt))
         with self._enter("upload", attempt):
             return self._write(plan, place, encoded, metadata)
@@ -200,7 +200,7 @@ class Handler:
         with self._enter("download", attempt):
             data = self._read(upload)
         with self._enter("decode", attempt):
-            image = codec.decode(data, max_pixels=self._settings.max_pixels)
+            image = decoding.decode(data, max_pixels=self._settings.max_pixels)
         attempt.decoded = Facts(
             content_type=image.content_type, bytes=len(data), width=image.width, height=image.height
         )

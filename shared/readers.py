@@ -1,7 +1,7 @@
 """One reader per file format: bytes -> pixels as the file stores them, in 8 bits per channel.
 
 Each reader opens its own format only, has the size checked while nothing but the header has been read, and raises
-whatever its library raises: `codec.decode` gives those errors their meaning. Pixels come from simplejpeg for JPEG,
+whatever its library raises: `decoding.decode` gives those errors their meaning. Pixels come from simplejpeg for JPEG,
 from OpenCV where Pillow drops the lower byte of 16 bits, from libheif for HEIC (pi-heif: a decode-only build, LGPL-3
 with libde265; the full pillow-heif wheel bundles the x265 encoder and is GPL), and from Pillow for everything else.
 """

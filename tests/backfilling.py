@@ -13,7 +13,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from function.local import LocalCloud
-from function.local.objects import Finalized
+from function.local.storage.objects import Finalized
 
 ROOT = Path(__file__).parent.parent
 

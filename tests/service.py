@@ -12,7 +12,7 @@ from google.cloud import storage
 from PIL import Image
 
 from function.local import LocalCloud, PublishedMessage, RetryPolicy, ServerProcess
-from function.local.objects import Finalized
+from function.local.storage.objects import Finalized
 
 FAST = RetryPolicy(first_backoff_s=0.05, longest_backoff_s=0.2, max_attempts=5)
 

@@ -28,7 +28,7 @@ def test_the_import_contracts_hold():
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
-        ("shared/codec.py", "import shared.cutter", "the data flows one way"),
+        ("shared/decoding.py", "import shared.cutter", "the data flows one way"),
         ("shared/records.py", "import google.cloud.storage", "the pixel pipeline knows no cloud"),
         ("shared/events.py", "import function.settings", "the pixel pipeline knows no cloud"),
         ("function/handler.py", "import shared.models", "the policy of one upload knows neither cloud nor network"),

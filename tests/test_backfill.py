@@ -13,11 +13,11 @@ from google.cloud import storage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from function.archive import GcsArchive
-from function.backfill import UNFINISHED, Task
+from function.backfill.archive import GcsArchive
+from function.backfill.job import UNFINISHED, Task
+from function.backfill.worklist import Item, Listing, Manifest, Prices, Shard, estimate
 from function.handler import Outcome
 from function.local import LocalCloud
-from function.worklist import Item, Listing, Manifest, Prices, Shard, estimate
 from shared.errors import SettingsError, StorageUnavailable
 from shared.records import Upload
 from tests import backfilling
@@ -148,7 +148,7 @@ def test_a_passing_outage_is_waited_out_within_the_task() -> None:
 
 
 def test_nothing_is_remembered_as_done_beyond_an_object_without_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("function.backfill.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("function.backfill.job.FIRST_WAIT_S", 0.01)
     memory, handler = Remembered(), Scripted(b=[StorageUnavailable("down")] * 9)
     assert task(handler, Listed("a", "b", "c"), memory, threads=1).run() == UNFINISHED
     assert memory.state["cursor"] == "a"
@@ -161,7 +161,7 @@ def test_nothing_is_remembered_as_done_beyond_an_object_without_an_outcome(monke
 def test_an_object_that_breaks_the_code_every_time_is_given_up_and_the_shard_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("function.backfill.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("function.backfill.job.FIRST_WAIT_S", 0.01)
     memory, handler = Remembered(), Scripted(b=[ZeroDivisionError("a fault of ours")] * 9)
     assert task(handler, Listed("a", "b", "c"), memory).run() == 0
     assert handler.given_up == ["b"]

@@ -12,10 +12,10 @@ from google.cloud import pubsub_v1, storage
 
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.local import LocalCloud
-from function.local.faults import Effect, Fault
+from function.local.pubsub.topic import LocalTopics
 from function.local.server_process import free_port
-from function.local.store import LocalStore
-from function.local.topic import LocalTopics
+from function.local.storage.faults import Effect, Fault
+from function.local.storage.store import LocalStore
 from shared.errors import (
     CorruptImage,
     PreconditionFailed,

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from shared.models.birefnet import BiRefNet, BiRefNetConfig
-from shared.models.embedded.data import DEVIATION, MEAN, Samples, normalised, render_chunk
-from shared.models.embedded.scenes import HELD_OUT, Scene
-from shared.models.embedded.train import (
+from shared.models.embedded.training.data import DEVIATION, MEAN, Samples, normalised, render_chunk
+from shared.models.embedded.training.scenes import HELD_OUT, Scene
+from shared.models.embedded.training.train import (
     FLOOR_RATE,
     PEAK_RATE,
     STAGES,

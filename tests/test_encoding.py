@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from shared.codec import content_type, decode, encode, media_type, suffix
+from shared.decoding import content_type, decode, encode, media_type, suffix
 from shared.errors import InvalidOptions
 from shared.options import Channels, CutOptions, OutputFormat
 from shared.records import Cutout, Subject

@@ -11,9 +11,9 @@ from google.cloud import storage
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.handler import WRITE_ATTEMPTS, Handler
 from function.local import LocalCloud
-from function.local.faults import Effect, Fault
+from function.local.storage.faults import Effect, Fault
 from function.settings import Settings
-from shared import codec
+from shared import decoding
 from shared.errors import (
     Busy,
     NoSubject,
@@ -145,8 +145,8 @@ def test_an_upload_becomes_a_cutout_with_the_uploads_own_colours_and_a_message(s
     upload = shop.put("shoes/12.jpg")
     outcome = shop.handler.handle(upload)
     blob = shop.result("shoes/12.png")
-    stored = codec.decode(blob.download_as_bytes(), max_pixels=10**6)
-    original = codec.decode(photo(), max_pixels=10**6)
+    stored = decoding.decode(blob.download_as_bytes(), max_pixels=10**6)
+    original = decoding.decode(photo(), max_pixels=10**6)
     inside = stored.alpha == 255
     assert np.array_equal(stored.rgb[inside], original.rgb[inside])
     assert 0.1 < inside.mean() < 0.5
@@ -440,7 +440,7 @@ def test_an_upload_that_is_larger_than_its_event_says_is_too_large_all_the_same(
 
 
 def test_an_image_without_subject_fails_and_its_message_knows_the_image(shop):
-    dark = codec.encode(
+    dark = decoding.encode(
         Cutout(rgba=np.full((5, 9, 4), 20, np.uint8), subject=measure(np.full((5, 9), 255, np.uint8))), CutOptions()
     )
     outcome = shop.handler.handle(shop.put("dark.png", dark.data))

@@ -109,7 +109,7 @@ def test_the_image_holds_the_product_and_nothing_else(app):
     ).stdout.split()
     copied = {str(path.relative_to(app)) for path in app.rglob("*") if path.is_file()}
     left_out = {path for path in tracked if (ROOT / path).exists()} - copied
-    training = re.compile(r"shared/models/embedded/\w+\.(py|jpg)")
+    training = re.compile(r"shared/models/embedded/(training/\w+\.py|\w+\.jpg)")
     assert [path for path in left_out if not path.startswith("function/local/") and not training.fullmatch(path)] == []
     assert not [path for path in copied if "__pycache__" in path or path.startswith("function/local")]
 

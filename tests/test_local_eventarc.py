@@ -14,7 +14,7 @@ from google.cloud import storage
 
 from function.local.eventarc import ACKNOWLEDGED, Eventarc, RetryPolicy, Transport
 from function.local.server_process import free_port
-from function.local.store import LocalStore
+from function.local.storage.store import LocalStore
 
 PROMPT = RetryPolicy(first_backoff_s=0.01, longest_backoff_s=0.04, max_attempts=5, ack_deadline_s=5)
 

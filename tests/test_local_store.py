@@ -17,8 +17,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from function.local.faults import Effect, Fault
-from function.local.store import LocalStore
+from function.local.storage.faults import Effect, Fault
+from function.local.storage.store import LocalStore
 
 PATIENT = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(20)
 CHUNK = 256 * 1024

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from shared.models.embedded.canvas import Canvas, Light
-from shared.models.embedded.scenes import KINDS, photographed, render, render_batch
-from shared.models.embedded.shapes import ellipse, fur, limb, placed
-from shared.models.embedded.textures import Material, noise_fields
+from shared.models.embedded.training.canvas import Canvas, Light
+from shared.models.embedded.training.scenes import KINDS, photographed, render, render_batch
+from shared.models.embedded.training.shapes import ellipse, fur, limb, placed
+from shared.models.embedded.training.textures import Material, noise_fields
 
 FLAT = Light(0.0, 0.0, 1.0, 1.0, (1.0, 1.0, 1.0))
 RED = Material((0.8, 0.2, 0.1), (0.8, 0.2, 0.1), grain=0.0)

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 from function.local.eventarc import Eventarc, RetryPolicy, Transport
+from function.local.pubsub.topic import LocalTopics, PublishedMessage
 from function.local.server_process import ServerFailed, ServerProcess
-from function.local.store import LocalStore
-from function.local.topic import LocalTopics, PublishedMessage
+from function.local.storage.store import LocalStore
 
 __all__ = [
     "Eventarc",

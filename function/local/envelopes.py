@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from function.local.objects import Finalized, rfc3339
-from function.local.wire import object_resource
+from function.local.storage.objects import Finalized, rfc3339
+from function.local.storage.wire import object_resource
 
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 

@@ -25,8 +25,8 @@ from function.local.envelopes import (
     notification_message,
     wrapped_post,
 )
-from function.local.objects import Finalized
-from function.local.store import LocalStore
+from function.local.storage.objects import Finalized
+from function.local.storage.store import LocalStore
 
 ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
 

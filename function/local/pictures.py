@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from shared import codec
+from shared import decoding
 
 WIDEST = 1600  # pixels of the whole picture
 TALLEST = 1200
@@ -18,7 +18,7 @@ def before_after(upload: Path, result: Path, picture: Path) -> None:
     """Write the upload and the cutout on a checkerboard next to each other, as PNG, never enlarged."""
     halves = []
     for path in (upload, result):
-        image = codec.decode(path.read_bytes(), max_pixels=NO_LIMIT)
+        image = decoding.decode(path.read_bytes(), max_pixels=NO_LIMIT)
         alpha = np.full((image.height, image.width), 255, np.uint8) if image.alpha is None else image.alpha
         halves.append(_on_checkerboard(Image.fromarray(image.rgb), Image.fromarray(alpha)))
         profile = image.icc_profile  # the result's is the upload's own

@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from shared.codec import decode, encode
+from shared.decoding import decode, encode
 from shared.options import CutOptions
 from shared.records import Cutout, Subject
 from shared.rendition import render

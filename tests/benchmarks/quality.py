@@ -24,7 +24,7 @@ from PIL import Image
 from shared.cutter import Cutter, Upscaler
 from shared.errors import NoSubject
 from shared.models import birefnet, realesrgan
-from shared.models.embedded.scenes import HELD_OUT, render
+from shared.models.embedded.training.scenes import HELD_OUT, render
 from shared.options import CutOptions, Denoise, EsrganStage
 from shared.records import SourceImage
 from tests.benchmarks import metrics

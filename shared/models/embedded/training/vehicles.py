@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shared.models.embedded.shapes import Drawable, box, ellipse, lathe, limb
-from shared.models.embedded.textures import Material, Random, made, uniform
+from shared.models.embedded.training.shapes import Drawable, box, ellipse, lathe, limb
+from shared.models.embedded.training.textures import Material, Random, made, uniform
 
 TYRE = Material((0.07, 0.07, 0.07), (0.13, 0.13, 0.13), grain=0.15)
 GLASS = Material((0.22, 0.27, 0.31), (0.6, 0.68, 0.74), "patches", gloss=0.5)

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from shared.models.embedded.shapes import Drawable, Part, Strands, ellipse, fur, lathe, limb
-from shared.models.embedded.textures import FUR, Material, Random, any_colour, chance, grown, made, rgb, uniform
+from shared.models.embedded.training.shapes import Drawable, Part, Strands, ellipse, fur, lathe, limb
+from shared.models.embedded.training.textures import (
+    FUR,
+    Material,
+    Random,
+    any_colour,
+    chance,
+    grown,
+    made,
+    rgb,
+    uniform,
+)
 
 DARK = Material((0.06, 0.05, 0.05), (0.1, 0.08, 0.08), gloss=0.5)
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from function.local.body import Body
-from function.local.objects import Preconditions, StoreError, invalid, not_found
-from function.local.wire import split_multipart
+from function.local.storage.body import Body
+from function.local.storage.objects import Preconditions, StoreError, invalid, not_found
+from function.local.storage.wire import split_multipart
 
 _NAME = r"(?P<{}>[^/]+)"
 _BUCKET = "/b/" + _NAME.format("bucket")

@@ -1,7 +1,7 @@
 """The card's pictures: image, mask and cutout on a checkerboard, for held-out renders and for photographs.
 
-python -m shared.models.embedded.pictures [--out FOLDER]
-python -m shared.models.embedded.pictures --samples FOLDER
+python -m shared.models.embedded.training.pictures [--out FOLDER]
+python -m shared.models.embedded.training.pictures --samples FOLDER
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from shared.models.embedded.scenes import HELD_OUT, render
-from shared.models.embedded.train import HERE, held_out, load, predict
+from shared.models.embedded.training.scenes import HELD_OUT, render
+from shared.models.embedded.training.train import HERE, held_out, load, predict
 
 HEIGHT = 176
 # The local run's sample images: name, kind of subject, seed, width and height.

@@ -17,12 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from function.local.body import BLOCK, Body, flipped
-from function.local.faults import Effect, Fault, FaultPlan, Gate
-from function.local.json_api import JsonApi
-from function.local.objects import Listener, ObjectTable, StoreError
-from function.local.request import Request
-from function.local.wire import Response, error_response, json_response
+from function.local.storage.body import BLOCK, Body, flipped
+from function.local.storage.faults import Effect, Fault, FaultPlan, Gate
+from function.local.storage.json_api import JsonApi
+from function.local.storage.objects import Listener, ObjectTable, StoreError
+from function.local.storage.request import Request
+from function.local.storage.wire import Response, error_response, json_response
 
 CONTROL = "/_local/faults"
 _REASONS = {408: "requestTimeout", 429: "rateLimitExceeded", 500: "internalError", 503: "backendError"}

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import empty_pb2
 from google.pubsub_v1 import types
 
-from function.local.subscriptions import Subscription
+from function.local.pubsub.subscriptions import Subscription
 
 LONGEST_PULL_S = 1.0  # a pull without messages answers empty after this, well before the client's deadline
 

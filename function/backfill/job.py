@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Protocol
 
 from function import logs
-from function.archive import GcsArchive
+from function.backfill.archive import GcsArchive
+from function.backfill.worklist import Item, Listing, Manifest, Prices, Shard, WorkList, estimate
 from function.handler import Handler, Outcome
 from function.settings import Settings
-from function.worklist import Item, Listing, Manifest, Prices, Shard, WorkList, estimate
 from shared.errors import CutdropError, RetryLater, SettingsError, ShuttingDown
 from shared.records import Upload
 
@@ -262,7 +262,3 @@ class _ObjectMemory:
 
     def remember(self, state: Mapping[str, object]) -> None:
         self.archive.write_text(self.name, json.dumps(state))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from function.local.body import Body, flipped
-from function.local.listing import LARGEST_PAGE, Listing, page
-from function.local.objects import WRITABLE, LiveObject, ObjectTable, invalid
-from function.local.request import Request
-from function.local.resumable import ContentRange, Session, Sessions, accept
-from function.local.wire import (
+from function.local.storage.body import Body, flipped
+from function.local.storage.listing import LARGEST_PAGE, Listing, page
+from function.local.storage.objects import WRITABLE, LiveObject, ObjectTable, invalid
+from function.local.storage.request import Request
+from function.local.storage.resumable import ContentRange, Session, Sessions, accept
+from function.local.storage.wire import (
     Response,
     bucket_resource,
     check_checksums,

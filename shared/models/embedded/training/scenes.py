@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.models.embedded import animals, backdrops, things, vehicles
-from shared.models.embedded.canvas import Canvas, Light
-from shared.models.embedded.people import dummy, person
-from shared.models.embedded.shapes import Drawable, placed
-from shared.models.embedded.textures import Random, chance, noise_fields, uniform
+from shared.models.embedded.training import animals, backdrops, things, vehicles
+from shared.models.embedded.training.canvas import Canvas, Light
+from shared.models.embedded.training.people import dummy, person
+from shared.models.embedded.training.shapes import Drawable, placed
+from shared.models.embedded.training.textures import Random, chance, noise_fields, uniform
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 ASPECTS = (1.0, 0.75, 4 / 3, 2 / 3, 1.5, 9 / 16, 16 / 9)

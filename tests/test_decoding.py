@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 
-from shared.codec import decode, media_type
+from shared.decoding import decode, media_type
 from shared.errors import CorruptImage, ImageTooLarge, RejectedUpload, UnsupportedMedia
 from tests.images import (
     DATA,
@@ -491,7 +491,7 @@ def test_libraries_warnings_do_not_reach_the_log():
     truncated_exif = encoded(RGB, "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x04\x01\x12")
     program = (
         "import sys, warnings\n"
-        "from shared.codec import decode\n"
+        "from shared.decoding import decode\n"
         "print(decode(sys.stdin.buffer.read(), max_pixels=4000).rgb.shape)\n"
     )
     command = [sys.executable, "-W", "always::UserWarning", "-c", program]

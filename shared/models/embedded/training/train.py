@@ -1,7 +1,7 @@
 """Trains the embedded demo model on rendered scenes, and measures it on renders it never saw.
 
-python -m shared.models.embedded.train --scenes FOLDER --minutes 90 [--resume] [--out FOLDER]
-python -m shared.models.embedded.train --evaluate 500
+python -m shared.models.embedded.training.train --scenes FOLDER --minutes 90 [--resume] [--out FOLDER]
+python -m shared.models.embedded.training.train --evaluate 500
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 
 from shared.models.birefnet import BiRefNet, BiRefNetConfig
-from shared.models.embedded.data import Samples, normalised, render_chunk
-from shared.models.embedded.scenes import ASPECTS, HELD_OUT, Scene, render
+from shared.models.embedded.training.data import Samples, normalised, render_chunk
+from shared.models.embedded.training.scenes import ASPECTS, HELD_OUT, Scene, render
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent  # where the served model is
 VALIDATION = HELD_OUT + 500_000_000  # chooses the checkpoint; the figures of the card come from HELD_OUT on
 # Side of the crops and share of the time: small first, the inference size last.
 STAGES = ((64, 0.34), (128, 0.42), (256, 0.24))

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from function.local.body import Body
-from function.local.objects import LiveObject, Preconditions, StoreError, invalid, not_found
+from function.local.storage.body import Body
+from function.local.storage.objects import LiveObject, Preconditions, StoreError, invalid, not_found
 
 CHUNK_MULTIPLE = 256 * 1024  # bytes; what is kept of an upload that is not complete is a multiple of this
 _RANGE = re.compile(r"bytes (?:(?P<first>\d+)-(?P<last>\d+)|\*)/(?P<total>\d+|\*)")

@@ -1,6 +1,6 @@
 """Training samples: scenes rendered ahead into a folder of chunks, then re-composed and degraded anew for each batch.
 
-python -m shared.models.embedded.data FOLDER --start 0 --chunks 40
+python -m shared.models.embedded.training.data FOLDER --start 0 --chunks 40
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.models.embedded.scenes import photographed, render_batch
-from shared.models.embedded.textures import chance, uniform
+from shared.models.embedded.training.scenes import photographed, render_batch
+from shared.models.embedded.training.textures import chance, uniform
 
 SIDE = 256
 CHUNK = 200
@@ -49,7 +49,9 @@ class Samples:
         kept = min(SIDE, round(side * 1.15))
         files = sorted(folder.glob("*.npy"))
         if not files:
-            raise FileNotFoundError(f"no rendered scenes in {folder}; run python -m shared.models.embedded.data first")
+            raise FileNotFoundError(
+                f"no rendered scenes in {folder}; run python -m shared.models.embedded.training.data first"
+            )
         chunks = [_shrunk(np.load(file, mmap_mode="r"), kept) for file in files]
         self.scenes = [(chunk, row) for chunk in chunks for row in range(len(chunk))]
 

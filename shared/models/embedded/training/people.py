@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from shared.models.embedded.shapes import Drawable, Part, Point, Strands, box, ellipse, lathe, limb
-from shared.models.embedded.textures import (
+from shared.models.embedded.training.shapes import Drawable, Part, Point, Strands, box, ellipse, lathe, limb
+from shared.models.embedded.training.textures import (
     HAIR,
     Colour,
     Material,

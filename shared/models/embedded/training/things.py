@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shared.models.embedded.shapes import Drawable, Part, Strands, box, ellipse, lathe, limb, placed
-from shared.models.embedded.textures import (
+from shared.models.embedded.training.shapes import Drawable, Part, Strands, box, ellipse, lathe, limb, placed
+from shared.models.embedded.training.textures import (
     LEAF,
     WOOD,
     Material,

@@ -9,8 +9,8 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
-from function.local.body import Body
-from function.local.objects import Bucket, LiveObject, Resource, StoreError, invalid, rfc3339
+from function.local.storage.body import Body
+from function.local.storage.objects import Bucket, LiveObject, Resource, StoreError, invalid, rfc3339
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

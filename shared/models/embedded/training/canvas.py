@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.models.embedded.shapes import SAMPLES, Drawable, Part, Strands
-from shared.models.embedded.textures import paint
+from shared.models.embedded.training.shapes import SAMPLES, Drawable, Part, Strands
+from shared.models.embedded.training.textures import paint
 
 
 @dataclass(frozen=True, slots=True)

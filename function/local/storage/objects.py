@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from function.local.body import Body
+from function.local.storage.body import Body
 
 METADATA_LIMIT = 8192  # bytes of custom metadata, keys and values together
 WRITABLE = frozenset(

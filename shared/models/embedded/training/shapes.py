@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shared.models.embedded.textures import Material, Random
+from shared.models.embedded.training.textures import Material, Random
 
 SAMPLES = 48
 # Outlines are tabulated at sines of even steps: ends with vertical tangents (a circle's) stay round.

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.models.embedded import things, vehicles
-from shared.models.embedded.canvas import Canvas, Light
-from shared.models.embedded.people import person
-from shared.models.embedded.shapes import Drawable, box, ellipse, lathe, limb, placed
-from shared.models.embedded.textures import (
+from shared.models.embedded.training import things, vehicles
+from shared.models.embedded.training.canvas import Canvas, Light
+from shared.models.embedded.training.people import person
+from shared.models.embedded.training.shapes import Drawable, box, ellipse, lathe, limb, placed
+from shared.models.embedded.training.textures import (
     CLOUD,
     LEAF,
     ROUGH,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from function.local.objects import LiveObject
+from function.local.storage.objects import LiveObject
 
 LARGEST_PAGE = 1000  # entries of one answer
 

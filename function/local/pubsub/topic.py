@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import grpc
 from google.pubsub_v1 import types
 
-from function.local.pubsub_service import Refused, service_handlers
-from function.local.subscriptions import Subscription
+from function.local.pubsub.pubsub_service import Refused, service_handlers
+from function.local.pubsub.subscriptions import Subscription
 
 LARGEST_MESSAGE = 10_000_000  # bytes, data and attributes together
 MOST_ATTRIBUTES = 100

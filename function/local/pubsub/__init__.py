@@ -1,0 +1,1 @@
+"""The topics of the local run: the Pub/Sub gRPC API on a loopback port."""

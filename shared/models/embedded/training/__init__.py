@@ -1,0 +1,1 @@
+"""Trains and draws the embedded model. Nothing that serves an image imports this package."""
