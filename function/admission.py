@@ -39,7 +39,7 @@ class Admission:
         return self._closed_at is not None and self._clock() - self._closed_at >= self._finish_within_s
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Hold one place for the length of a `with` block; ShuttingDown once closed, Busy when all are taken."""
         if self.closed:
             raise ShuttingDown("this instance is stopping; the event goes to another one")

@@ -115,7 +115,7 @@ class GcsObjectStore:
         with storage_errors("storage.objects.get", upload.uri, missing=UploadMissing):
             # Our own checksum: the client checks none of a download that it had to resume.
             blob.download_to_file(sink, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=self._retry)
-        data = sink.checked(blob.crc32c)
+        data = sink.verified(blob.crc32c)
         return unpacked(data, max_bytes, upload.uri) if blob.content_encoding == "gzip" else data
 
     def look_up(self, upload: Upload) -> Upload:

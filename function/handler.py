@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from function.attempt import Attempt
 from function.plan import Plan, plan_for
+from function.progress import UploadProgress
 from function.settings import Settings
 from shared import decoding
 from shared.errors import (
@@ -32,7 +32,7 @@ from shared.events import needs_look_up
 from shared.messages import CompletionMessage, completed, failed
 from shared.options import CutOptions
 from shared.records import Cutout, EncodedImage, ModelInfo, SourceImage, StoredObject, Upload
-from shared.report import KEY, SOURCE, SOURCE_GENERATION, Facts, Report, result_metadata
+from shared.report import KEY, SOURCE, SOURCE_GENERATION, ImageInfo, Report, result_metadata
 
 WRITE_ATTEMPTS = 4  # each lost one means that another delivery stored something meanwhile
 
@@ -78,7 +78,7 @@ class Cutter(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class HandledUpload:
     """What one delivery of an event came to, for the log."""
 
     status: str  # "completed" | "failed" | "ignored"
@@ -87,11 +87,11 @@ class Outcome:
     key: str = ""
     message: CompletionMessage | None = None  # as published; None where ignored
     repeated: bool = False  # the result was there already
-    timings_ms: Mapping[str, float] = field(default_factory=dict)  # of this delivery, per room and in all
+    timings_ms: Mapping[str, float] = field(default_factory=dict)  # of this delivery, per step and in all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ExistingResult:
     """What lives under a result's name, seen from one upload."""
 
     generation: int = 0  # 0 = nothing
@@ -111,7 +111,7 @@ class Handler:
         now: Callable[[], float] = time.time,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """now: Unix seconds. stopping: whether work under way has to end before its next room."""
+        """now: Unix seconds. stopping: whether work under way has to end before its next step."""
         self._store = store
         self._publisher = publisher
         self._cutter = cutter
@@ -119,7 +119,7 @@ class Handler:
         self._now = now
         self._stopping = stopping
 
-    def handle(self, upload: Upload) -> Outcome:
+    def handle(self, upload: Upload) -> HandledUpload:
         """Bring one upload to its outcome and announce it.
 
         RetryLater where the same event may succeed later. Any other exception is a fault of ours: it is not caught
@@ -127,32 +127,36 @@ class Handler:
         """
         return self._settle(upload, self._cut_out)
 
-    def give_up(self, upload: Upload) -> Outcome:
+    def give_up(self, upload: Upload) -> HandledUpload:
         """Announce the outcome of an upload that was delivered as often as its subscription allows.
 
         That is its result, where one was stored after all, or the reason that can still be found, or `gave_up`.
         """
-        return self._settle(upload, self._nothing_helped)
+        return self._settle(upload, self._final_failure)
 
-    def _settle(self, upload: Upload, finish: Callable[[Plan, Place, Attempt], StoredObject]) -> Outcome:
+    def _settle(
+        self, upload: Upload, finish: Callable[[Plan, ExistingResult, UploadProgress], StoredObject]
+    ) -> HandledUpload:
         if unwanted := self._unwanted(upload):
-            return Outcome(status="ignored", reason=unwanted)
-        attempt = Attempt(upload=upload, now=self._now)
+            return HandledUpload(status="ignored", reason=unwanted)
+        progress = UploadProgress(upload=upload, now=self._now)
         try:
-            attempt.upload = self._described(upload)
-            if any(name.lower() == KEY for name in attempt.upload.metadata):
-                return Outcome(status="ignored", reason="it is a result of this service")
-            message = completed(self._result(attempt, finish))
+            progress.upload = self._described(upload)
+            if any(name.lower() == KEY for name in progress.upload.metadata):
+                return HandledUpload(status="ignored", reason="it is a result of this service")
+            message = completed(self._result(progress, finish))
         except RejectedUpload as error:
-            message = self._failure(attempt, error)
+            message = self._failure(progress, error)
         self._publisher.publish(message)
-        return self._outcome(attempt, message)
+        return self._outcome(progress, message)
 
-    def _result(self, attempt: Attempt, finish: Callable[[Plan, Place, Attempt], StoredObject]) -> StoredObject:
-        plan = attempt.plan = plan_for(attempt.upload, self._settings, self._cutter.weights_sha256)
-        place = self._inspect(plan)
-        attempt.repeated = place.result is not None
-        return place.result or finish(plan, place, attempt)
+    def _result(
+        self, progress: UploadProgress, finish: Callable[[Plan, ExistingResult, UploadProgress], StoredObject]
+    ) -> StoredObject:
+        plan = progress.plan = plan_for(progress.upload, self._settings, self._cutter.weights_sha256)
+        existing = self._inspect(plan)
+        progress.repeated = existing.result is not None
+        return existing.result or finish(plan, existing, progress)
 
     def _unwanted(self, upload: Upload) -> str:
         """Why this object is none of our uploads; empty where it is one."""
@@ -174,34 +178,34 @@ class Handler:
         except UploadMissing as error:
             raise self._why_missing(upload) from error
 
-    def _inspect(self, plan: Plan) -> Place:
+    def _inspect(self, plan: Plan) -> ExistingResult:
         """Look at the result's name and decide: ours already, ours to write, or a reason to reject."""
         found = self._store.find(plan.name)
         if found is None:
-            return Place()
+            return ExistingResult()
         if found.metadata.get(KEY) == plan.key:
-            return Place(generation=found.generation, result=found)
+            return ExistingResult(generation=found.generation, result=found)
         if found.metadata.get(SOURCE) != plan.upload.uri:
             raise OutputNameTaken(f"{found.uri} is not a result of this upload; nothing was overwritten")
         if _made_from(found) > plan.upload.generation:
             raise Superseded("a newer generation of this upload has its result already")
-        return Place(generation=found.generation)
+        return ExistingResult(generation=found.generation)
 
-    def _cut_out(self, plan: Plan, place: Place, attempt: Attempt) -> StoredObject:
-        image = self._decoded(plan.upload, attempt)
-        cutout = self._cut(image, plan.options, attempt)
-        with self._enter("encode", attempt):
+    def _cut_out(self, plan: Plan, existing: ExistingResult, progress: UploadProgress) -> StoredObject:
+        image = self._decoded(plan.upload, progress)
+        cutout = self._cut(image, plan.options, progress)
+        with self._timed("encode", progress):
             encoded = decoding.encode(cutout, plan.options)
-        metadata = result_metadata(plan.upload, plan.key, self._report(cutout, encoded, attempt))
-        with self._enter("upload", attempt):
-            return self._write(plan, place, encoded, metadata)
+        metadata = result_metadata(plan.upload, plan.key, self._report(cutout, encoded, progress))
+        with self._timed("upload", progress):
+            return self._write(plan, existing, encoded, metadata)
 
-    def _decoded(self, upload: Upload, attempt: Attempt) -> SourceImage:
-        with self._enter("download", attempt):
+    def _decoded(self, upload: Upload, progress: UploadProgress) -> SourceImage:
+        with self._timed("download", progress):
             data = self._read(upload)
-        with self._enter("decode", attempt):
+        with self._timed("decode", progress):
             image = decoding.decode(data, max_pixels=self._settings.max_pixels)
-        attempt.decoded = Facts(
+        progress.decoded = ImageInfo(
             content_type=image.content_type, bytes=len(data), width=image.width, height=image.height
         )
         return image
@@ -225,73 +229,75 @@ class Handler:
             return Superseded("a newer generation of this upload exists; that one gets the cutout")
         return SourceGone("the upload was deleted before it could be read")
 
-    def _cut(self, image: SourceImage, options: CutOptions, attempt: Attempt) -> Cutout:
-        """The network's turn. An upload that comes to it too late gives its place to others.
+    def _cut(self, image: SourceImage, options: CutOptions, progress: UploadProgress) -> Cutout:
+        """The network's turn. An upload that comes to it too late gives its slot to others.
 
         Afterwards the budget counts no more: a cutout that exists is stored, so that the next delivery finds it.
         """
-        self._go_on()
-        if self._now() - attempt.started > self._settings.request_budget_s:
+        self._check_not_stopping()
+        if self._now() - progress.started > self._settings.request_budget_s:
             raise Busy(f"the network was not reached within {self._settings.request_budget_s} s")
         cutout = self._cutter(image, options)
-        attempt.timings_ms |= {room: round(spent, 1) for room, spent in cutout.timings_ms.items()}
+        progress.timings_ms |= {step: round(spent, 1) for step, spent in cutout.timings_ms.items()}
         return cutout
 
-    def _report(self, cutout: Cutout, encoded: EncodedImage, attempt: Attempt) -> Report:
+    def _report(self, cutout: Cutout, encoded: EncodedImage, progress: UploadProgress) -> Report:
         return Report(
-            source=attempt.decoded or Facts(),
-            output=Facts(content_type=encoded.content_type, width=encoded.width, height=encoded.height),
+            source=progress.decoded or ImageInfo(),
+            output=ImageInfo(content_type=encoded.content_type, width=encoded.width, height=encoded.height),
             subject=cutout.subject,
             model=self._cutter.model,
-            options=attempt.options,
+            options=progress.options,
             notes=cutout.notes,
-            timings_ms=dict(attempt.timings_ms),
-            started_ms=int(attempt.started * 1000),
+            timings_ms=dict(progress.timings_ms),
+            started_ms=int(progress.started * 1000),
             encoded_ms=int(self._now() * 1000),
         )
 
-    def _write(self, plan: Plan, place: Place, encoded: EncodedImage, metadata: Mapping[str, str]) -> StoredObject:
+    def _write(
+        self, plan: Plan, existing: ExistingResult, encoded: EncodedImage, metadata: Mapping[str, str]
+    ) -> StoredObject:
         """Store the result over what was seen. Where that has changed, look again and decide again.
 
         A 412 may also be our own success whose answer was lost: then the key says so.
         """
         for _ in range(WRITE_ATTEMPTS):
             try:
-                return self._store.write(plan.name, encoded, metadata, if_generation_match=place.generation)
+                return self._store.write(plan.name, encoded, metadata, if_generation_match=existing.generation)
             except PreconditionFailed:
-                place = self._inspect(plan)
-            if place.result:
-                return place.result
+                existing = self._inspect(plan)
+            if existing.result:
+                return existing.result
         raise StorageUnavailable(f"{plan.name} changed {WRITE_ATTEMPTS} times while its result was stored")
 
-    def _nothing_helped(self, plan: Plan, place: Place, attempt: Attempt) -> StoredObject:
+    def _final_failure(self, plan: Plan, existing: ExistingResult, progress: UploadProgress) -> StoredObject:
         upload = plan.upload
         self._refuse_too_large(upload)
         if self._store.live_generation(upload.bucket, upload.name) != upload.generation:
             raise self._why_missing(upload)
         raise GaveUp("it was delivered as often as the subscription allows, without success")
 
-    def _failure(self, attempt: Attempt, error: RejectedUpload) -> CompletionMessage:
-        model, options = self._cutter.model, attempt.options
-        return failed(attempt.upload, attempt.key, error, decoded=attempt.decoded, model=model, options=options)
+    def _failure(self, progress: UploadProgress, error: RejectedUpload) -> CompletionMessage:
+        model, options = self._cutter.model, progress.options
+        return failed(progress.upload, progress.key, error, decoded=progress.decoded, model=model, options=options)
 
-    def _outcome(self, attempt: Attempt, message: CompletionMessage) -> Outcome:
-        return Outcome(
+    def _outcome(self, progress: UploadProgress, message: CompletionMessage) -> HandledUpload:
+        return HandledUpload(
             status=message.status,
             code=message.code,
             reason=message.reason,
             key=message.key,
             message=message,
-            repeated=attempt.repeated,
-            timings_ms=attempt.timings_ms | {"total": attempt.spent_ms()},
+            repeated=progress.repeated,
+            timings_ms=progress.timings_ms | {"total": progress.spent_ms()},
         )
 
-    def _enter(self, room: str, attempt: Attempt) -> AbstractContextManager[None]:
-        """The door of a room, with a clock; shut when the instance is stopping."""
-        self._go_on()
-        return attempt.room(room)
+    def _timed(self, step: str, progress: UploadProgress) -> AbstractContextManager[None]:
+        """Time one step, unless the instance is stopping: then ShuttingDown."""
+        self._check_not_stopping()
+        return progress.timed(step)
 
-    def _go_on(self) -> None:
+    def _check_not_stopping(self) -> None:
         if self._stopping():
             raise ShuttingDown("this instance is stopping; the event goes to another one")
 

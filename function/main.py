@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnava
 
 from function import logs, wiring
 from function.admission import Admission
-from function.handler import Handler, Outcome
+from function.handler import HandledUpload, Handler
 from function.settings import Settings
 from shared.cutter import Cutter
 from shared.errors import GpuUnavailable, RetryLater, UnreadableEvent
@@ -118,7 +118,7 @@ def _pushed() -> Upload:
     return parse_push_envelope(request.get_json(force=True, silent=True))
 
 
-def _take(read: Callable[[], Upload], act: Callable[[Upload], Outcome]) -> str:
+def _take(read: Callable[[], Upload], act: Callable[[Upload], HandledUpload]) -> str:
     """Bring one delivery to its answer, and say so in one line of the log.
 
     Every answer but 2xx is delivered again: only what may succeed later gets one.
@@ -131,7 +131,7 @@ def _take(read: Callable[[], Upload], act: Callable[[Upload], Outcome]) -> str:
             return "OK"
         about = {"source": upload.uri, "generation": str(upload.generation), "event": upload.event_id}
         try:
-            with admission().place():
+            with admission().slot():
                 outcome = act(upload)
         except RetryLater as error:
             fields = about | {"status": "retry", "code": error.code}
@@ -154,7 +154,7 @@ def _http(error: RetryLater) -> HTTPException:
     return kind(f"{error.code}: {error}", retry_after=RETRY_AFTER_S)
 
 
-def _log(outcome: Outcome, upload: Upload, about: dict[str, str]) -> None:
+def _log(outcome: HandledUpload, upload: Upload, about: dict[str, str]) -> None:
     fields: dict[str, object] = {**about, "status": outcome.status, "code": outcome.code, "key": outcome.key}
     if outcome.message is not None:
         source, outputs = outcome.message.source, outcome.message.outputs

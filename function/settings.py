@@ -1,4 +1,4 @@
-"""Every knob of the service: read once from the environment, checked together, never changed afterwards.
+"""Every setting of the service: read once from the environment, checked together, never changed afterwards.
 
 `python -m function.settings` prints them as a Markdown table.
 """
@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
 from shared.errors import InvalidOptions, SettingsError
-from shared.options import DOCS, PARSERS, CutOptions, switch, whole
+from shared.options import DOCS, PARSERS, CutOptions, boolean, integer
 
 MIB = 1024 * 1024
 
@@ -71,7 +71,7 @@ def _topic(text: str) -> str:
     return text
 
 
-def _knob(parse: Callable[[str], object], doc: str, *, default: object = MISSING, unit: str = "") -> Any:
+def _setting(parse: Callable[[str], object], doc: str, *, default: object = MISSING, unit: str = "") -> Any:
     return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit})
 
 
@@ -79,72 +79,76 @@ def _knob(parse: Callable[[str], object], doc: str, *, default: object = MISSING
 class Settings:
     """The service's configuration. `options` are the defaults of what each upload may choose for itself."""
 
-    output_bucket: str = _knob(_bucket, "bucket that receives the results")
-    completion_topic: str = _knob(
+    output_bucket: str = _setting(_bucket, "bucket that receives the results")
+    completion_topic: str = _setting(
         _topic,
         "topic that receives the messages: projects/PROJECT/topics/TOPIC, or TOPIC with GOOGLE_CLOUD_PROJECT set",
     )
-    upload_buckets: tuple[str, ...] = _knob(
+    upload_buckets: tuple[str, ...] = _setting(
         _names, "buckets whose uploads are processed, comma-separated; empty = any but OUTPUT_BUCKET", default=()
     )
-    upload_prefix: str = _knob(_text, "only names that begin with this are processed", default="")
-    output_prefix: str = _knob(_prefix, "put in front of every result's name", default="")
-    model: str = _knob(_text, "embedded (demo) | a Hugging Face id | a folder", default="ZhengPeng7/BiRefNet-portrait")
-    model_revision: str = _knob(
+    upload_prefix: str = _setting(_text, "only names that begin with this are processed", default="")
+    output_prefix: str = _setting(_prefix, "put in front of every result's name", default="")
+    model: str = _setting(
+        _text, "embedded (demo) | a Hugging Face id | a folder", default="ZhengPeng7/BiRefNet-portrait"
+    )
+    model_revision: str = _setting(
         _text,
         "commit of the Hugging Face repository; empty = the pinned one where the model is a known one",
         default="",
     )
-    model_folder: str = _knob(_text, "folder where checkpoints are looked for and kept; empty = the cache", default="")
-    device: str = _knob(_choice("auto", "cuda", "cpu"), "auto | cuda | cpu", default="auto")
-    require_gpu: bool = _knob(switch, "refuse to start without a GPU that runs kernels", default=False)
-    dtype: str = _knob(
+    model_folder: str = _setting(
+        _text, "folder where checkpoints are looked for and kept; empty = the cache", default=""
+    )
+    device: str = _setting(_choice("auto", "cuda", "cpu"), "auto | cuda | cpu", default="auto")
+    require_gpu: bool = _setting(boolean, "refuse to start without a GPU that runs kernels", default=False)
+    dtype: str = _setting(
         _choice("auto", "float32", "float16", "bfloat16"),
         "auto | float32 | float16 | bfloat16: numbers of the network; auto = float16 on a GPU, float32 on a CPU",
         default="auto",
     )
-    birefnet_size: tuple[int, int] | None = _knob(
+    birefnet_size: tuple[int, int] | None = _setting(
         _network_size,
         "input of the network, N or WxH, multiples of 32; empty = the checkpoint's own",
         default=None,
         unit="px",
     )
-    patch_order: str = _knob(
+    patch_order: str = _setting(
         _choice("auto", "current", "legacy"),
         "auto | current | legacy: order of the decoder's image tiles that the checkpoint was trained with",
         default="auto",
     )
-    vitmatte_model: str = _knob(
+    vitmatte_model: str = _setting(
         _text,
         "a Hugging Face id | a folder: the second network of ALPHA_MATTING=vitmatte",
         default="hustvl/vitmatte-small-composition-1k",
     )
-    vitmatte_revision: str = _knob(_text, "commit of its Hugging Face repository; empty = its newest", default="")
-    esrgan_model: str = _knob(_text, "name or path of the Real-ESRGAN checkpoint", default="RealESRGAN_x2plus.pth")
-    esrgan_max_side: int = _knob(
-        whole(64, 20_000), "images with a longer side are not enlarged", default=3000, unit="px"
+    vitmatte_revision: str = _setting(_text, "commit of its Hugging Face repository; empty = its newest", default="")
+    esrgan_model: str = _setting(_text, "name or path of the Real-ESRGAN checkpoint", default="RealESRGAN_x2plus.pth")
+    esrgan_max_side: int = _setting(
+        integer(64, 20_000), "images with a longer side are not enlarged", default=3000, unit="px"
     )
-    max_upload_bytes: int = _knob(
-        whole(1, 2_000_000_000), "larger uploads are rejected", default=100 * MIB, unit="bytes"
+    max_upload_bytes: int = _setting(
+        integer(1, 2_000_000_000), "larger uploads are rejected", default=100 * MIB, unit="bytes"
     )
-    max_pixels: int = _knob(
-        whole(1, 500_000_000), "images of more pixels are rejected", default=50_000_000, unit="pixels"
+    max_pixels: int = _setting(
+        integer(1, 500_000_000), "images of more pixels are rejected", default=50_000_000, unit="pixels"
     )
-    max_batch: int = _knob(whole(1, 64), "images that go through the network together", default=4, unit="images")
-    max_batch_wait_ms: int = _knob(
-        whole(0, 1000), "how long the first image of a batch waits for others", default=10, unit="ms"
+    max_batch: int = _setting(integer(1, 64), "images that go through the network together", default=4, unit="images")
+    max_batch_wait_ms: int = _setting(
+        integer(0, 1000), "how long the first image of a batch waits for others", default=10, unit="ms"
     )
-    max_queue: int = _knob(
-        whole(1, 1000), "images that wait for the network; more are answered 429", default=16, unit="images"
+    max_queue: int = _setting(
+        integer(1, 1000), "images that wait for the network; more are answered 429", default=16, unit="images"
     )
-    concurrency: int = _knob(whole(1, 250), "uploads in work at a time", default=12, unit="threads")
-    request_budget_s: int = _knob(
-        whole(1, 540),
+    concurrency: int = _setting(integer(1, 250), "uploads in work at a time", default=12, unit="threads")
+    request_budget_s: int = _setting(
+        integer(1, 540),
         "work that has not reached the network by then is given back; under the service's timeout",
         default=300,
         unit="s",
     )
-    log_level: str = _knob(
+    log_level: str = _setting(
         _choice("debug", "info", "warning", "error"), "debug | info | warning | error", default="info"
     )
     options: CutOptions = field(default_factory=CutOptions)
@@ -154,7 +158,7 @@ class Settings:
         """Settings from environment variables; an empty one counts as absent. SettingsError lists every problem."""
         given = {name: text.strip() for name, text in environ.items() if text.strip()}
         problems = _left_over(given)
-        values = {knob.name: _read(knob.name.upper(), knob, given, problems) for knob in _knobs()}
+        values = {item.name: _read(item.name.upper(), item, given, problems) for item in _fields()}
         values["options"] = _read_options(given, problems)
         values["completion_topic"] = _full_topic(values["completion_topic"], given, problems)
         if problems:
@@ -182,13 +186,13 @@ def table() -> list[Setting]:
     """Every environment variable that the service reads for itself, in order of use."""
     service = [
         Setting(
-            name=knob.name.upper(),
-            default="" if knob.default is MISSING else _as_text(knob.default),
-            unit=knob.metadata["unit"],
-            doc=knob.metadata["doc"],
-            required=knob.default is MISSING,
+            name=item.name.upper(),
+            default="" if item.default is MISSING else _as_text(item.default),
+            unit=item.metadata["unit"],
+            doc=item.metadata["doc"],
+            required=item.default is MISSING,
         )
-        for knob in _knobs()
+        for item in _fields()
     ]
     defaults = CutOptions().as_texts()
     pixels = [
@@ -209,17 +213,17 @@ def markdown() -> str:
     return "\n".join(["| setting | default | unit | meaning |", "|---|---|---|---|", *rows])
 
 
-def _knobs() -> list[Any]:
-    return [knob for knob in fields(Settings) if knob.name != "options"]
+def _fields() -> list[Any]:
+    return [item for item in fields(Settings) if item.name != "options"]
 
 
-def _read(name: str, knob: Any, given: Mapping[str, str], problems: list[str]) -> Any:
+def _read(name: str, item: Any, given: Mapping[str, str], problems: list[str]) -> Any:
     if name not in given:
-        if knob.default is MISSING:
+        if item.default is MISSING:
             problems.append(f"{name} is missing")
-        return knob.default
+        return item.default
     try:
-        return knob.metadata["parse"](given[name])
+        return item.metadata["parse"](given[name])
     except ValueError as error:
         problems.append(f"{name}={given[name]!r} {error}")
 
@@ -249,7 +253,7 @@ def _full_topic(topic: Any, given: Mapping[str, str], problems: list[str]) -> An
 
 def _left_over(given: Mapping[str, str]) -> list[str]:
     """Names that were surely meant for us and that nothing would read: a silent typo costs a night."""
-    known = {knob.name.upper() for knob in _knobs()} | {name.upper() for name in PARSERS}
+    known = {item.name.upper() for item in _fields()} | {name.upper() for name in PARSERS}
     problems = []
     for name in sorted(given):
         if name in RENAMED:

@@ -28,7 +28,7 @@ class Sink:
         self._checksum.update(block)
         return self._data.write(block)
 
-    def checked(self, expected: str | None) -> bytes:
+    def verified(self, expected: str | None) -> bytes:
         """All bytes. StorageUnavailable where their CRC32C is not the expected one (base64; None = not known)."""
         if expected is not None and base64.b64encode(self._checksum.digest()).decode() != expected:
             raise StorageUnavailable(f"{self._uri}: the downloaded bytes do not have the stored checksum {expected}")

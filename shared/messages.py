@@ -26,12 +26,12 @@ from shared.report import (
     NO_SUBJECT_KNOWN,
     SOURCE,
     SOURCE_GENERATION,
-    Facts,
+    ImageInfo,
     Report,
     compact,
-    plain,
-    read,
+    from_json,
     read_report,
+    to_json,
 )
 
 SCHEMA = 1
@@ -113,7 +113,7 @@ def completed(stored: StoredObject) -> CompletionMessage:
     return CompletionMessage(
         status="completed",
         key=stored.metadata.get(KEY, ""),
-        source=Source(bucket=bucket, name=name, generation=generation, **plain(source)),
+        source=Source(bucket=bucket, name=name, generation=generation, **to_json(source)),
         outputs=(_output(stored, report.output),),
         subject=report.subject,
         model=report.model,
@@ -129,7 +129,7 @@ def failed(
     key: str,
     error: RejectedUpload,
     *,
-    decoded: Facts | None = None,
+    decoded: ImageInfo | None = None,
     model: ModelInfo = NO_MODEL_KNOWN,
     options: Mapping[str, str] = EMPTY,
 ) -> CompletionMessage:
@@ -137,13 +137,13 @@ def failed(
 
     decoded: what was found out about the upload before it was rejected, instead of what its uploader claimed.
     """
-    facts = decoded or Facts(content_type=upload.content_type, bytes=upload.size)
+    facts = decoded or ImageInfo(content_type=upload.content_type, bytes=upload.size)
     return CompletionMessage(
         status="failed",
         code=error.code,
         reason=str(error),
         key=key,
-        source=Source(bucket=upload.bucket, name=upload.name, generation=str(upload.generation), **plain(facts)),
+        source=Source(bucket=upload.bucket, name=upload.name, generation=str(upload.generation), **to_json(facts)),
         model=model,
         options=options,
         time=upload.event_time,
@@ -155,7 +155,7 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
 
     ce-subject is shortened, and then ends in an ellipsis, where an object's name does not fit into an attribute.
     """
-    data = {"schema": SCHEMA} | {name: value for name, value in plain(message).items() if name != "time"}
+    data = {"schema": SCHEMA} | {name: value for name, value in to_json(message).items() if name != "time"}
     attributes = {
         "ce-specversion": "1.0",
         "ce-id": message.key,
@@ -174,7 +174,7 @@ def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
     """The message that `serialise` took. UnreadableEvent where it is none of schema 1."""
     try:
         given = json.loads(data)
-        message: CompletionMessage = read(CompletionMessage, given)
+        message: CompletionMessage = from_json(CompletionMessage, given)
     except (ValueError, RecursionError) as error:
         raise UnreadableEvent(f"not a completion message: {error}") from error
     if given.get("schema") != SCHEMA or message.status not in TYPES:
@@ -182,7 +182,7 @@ def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
     return replace(message, time=attributes.get("ce-time", ""))
 
 
-def _output(stored: StoredObject, facts: Facts) -> Output:
+def _output(stored: StoredObject, facts: ImageInfo) -> Output:
     return Output(
         role="cutout",
         bucket=stored.bucket,

@@ -85,7 +85,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-def whole(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
+def integer(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
     """A parser of whole numbers from low to high; it raises ValueError with the end of a sentence."""
 
     def parse(text: str) -> int:
@@ -118,7 +118,7 @@ def _choice(kind: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Ca
     return parse
 
 
-def switch(text: str) -> bool:
+def boolean(text: str) -> bool:
     """True or False from a word. ValueError with the end of a sentence."""
     words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     try:
@@ -214,7 +214,9 @@ class CutOptions:
     )
     mask_contrast: float = _option(4.0, _number(0.1, 50.0), "slope of the contrast curve (standard preset)")
     mask_kernel: int = _option(
-        5, whole(1, 31, odd=True), "pixels at network scale: specks and pinholes smaller than this square go; 1 = keep"
+        5,
+        integer(1, 31, odd=True),
+        "pixels at network scale: specks and pinholes smaller than this square go; 1 = keep",
     )
     mask_hard_floor: float = _option(
         0.25, _number(0.0, 0.95), "opacity below this becomes 0, the rest is stretched down to it (standard preset)"
@@ -224,7 +226,7 @@ class CutOptions:
         _choice(AlphaMatting, {"true": "guided", "on": "guided", "false": "off"}),
         "off | guided | vitmatte: refine the uncertain band on the full-resolution image",
     )
-    refine_foreground: bool = _option(True, switch, "take the background's colour out of edge pixels")
+    refine_foreground: bool = _option(True, boolean, "take the background's colour out of edge pixels")
     denoise: Denoise = _option(
         Denoise.OFF, _choice(Denoise), "off | nlm: non-local means on the network's input; for measuring"
     )
@@ -239,7 +241,7 @@ class CutOptions:
     )
     channels: Channels = _option(Channels.RGBA, _choice(Channels), "rgba | alpha (the matte alone, grey)")
     bg_color: str = _option("", _colour, "opaque colour behind the subject: rgb, rrggbb or a CSS name; empty = none")
-    crop: bool = _option(False, switch, "crop to the subject")
+    crop: bool = _option(False, boolean, "crop to the subject")
     crop_margin: Margin = _option(
         Margin(0, 0, 0, 0, False), _margin, "space around the crop: 1, 2 or 4 lengths in px or % of the subject"
     )

@@ -32,7 +32,7 @@ Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ImageInfo:
     """What is known of one image file."""
 
     content_type: str = ""
@@ -45,8 +45,8 @@ class Facts:
 class Report:
     """All that a completion message says and that the stored object's own fields do not."""
 
-    source: Facts = Facts()
-    output: Facts = Facts()
+    source: ImageInfo = ImageInfo()
+    output: ImageInfo = ImageInfo()
     subject: Subject = NO_SUBJECT_KNOWN
     model: ModelInfo = NO_MODEL_KNOWN
     options: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # effective, every one of them
@@ -67,13 +67,13 @@ def result_metadata(upload: Upload, key: str, report: Report) -> dict[str, str]:
         KEY: key,
         PRODUCT_VERSION: VERSION,
     }
-    room = METADATA_LIMIT - weight(metadata) - len(REPORT)
-    candidates = (compact(plain(shorter)) for shorter in _ever_shorter(report))
-    fitting = (text for text in candidates if len(text.encode()) <= room)
+    budget = METADATA_LIMIT - metadata_size(metadata) - len(REPORT)
+    candidates = (compact(to_json(shorter)) for shorter in _ever_shorter(report))
+    fitting = (text for text in candidates if len(text.encode()) <= budget)
     return metadata | {REPORT: next(fitting, "{}")}
 
 
-def weight(metadata: Mapping[str, str]) -> int:
+def metadata_size(metadata: Mapping[str, str]) -> int:
     """Bytes that custom metadata counts against METADATA_LIMIT."""
     return sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
 
@@ -81,7 +81,7 @@ def weight(metadata: Mapping[str, str]) -> int:
 def read_report(metadata: Mapping[str, str]) -> Report:
     """The report of a result object; an empty one where it is absent or damaged (a person may have edited it)."""
     try:
-        report: Report = read(Report, json.loads(metadata.get(REPORT, "{}")))
+        report: Report = from_json(Report, json.loads(metadata.get(REPORT, "{}")))
     except (ValueError, RecursionError):
         return Report()
     return report
@@ -111,28 +111,28 @@ def compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """A record as JSON has it: objects, arrays, text and numbers only."""
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {name: plain(value[name]) for name in value}
+        return {name: to_json(value[name]) for name in value}
     if isinstance(value, tuple):
-        return [plain(item) for item in value]
+        return [to_json(item) for item in value]
     return value
 
 
-def read(kind: Any, value: Any, where: str = "") -> Any:
-    """The inverse of `plain`. What is absent is empty or 0, what is unknown is skipped; ValueError on wrong types."""
+def from_json(kind: Any, value: Any, where: str = "") -> Any:
+    """The inverse of `to_json`. What is absent is empty or 0, what is unknown is skipped; ValueError on wrong types."""
     if get_origin(kind) is tuple:
         return _read_tuple(get_args(kind), value, where)
     if get_origin(kind) is Mapping:
         _, item = get_args(kind)
-        return {name: read(item, text, f"{where}.{name}") for name, text in _object(value, where)}
+        return {name: from_json(item, text, f"{where}.{name}") for name, text in _object(value, where)}
     if isinstance(kind, type) and is_dataclass(kind):
         given = dict(_object(value, where))
         known = _types(kind).items()
-        parts = {n: read(t, given[n], f"{where}.{n}") if n in given else _nothing(t) for n, t in known}
+        parts = {n: from_json(t, given[n], f"{where}.{n}") if n in given else _nothing(t) for n, t in known}
         return kind(**parts)
     if kind is float and type(value) in (int, float):
         return _finite(value, where)
@@ -153,7 +153,7 @@ def _finite(value: float, where: str) -> float:
 def _read_tuple(items: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list) or (items[-1] is not Ellipsis and len(value) != len(items)):
         raise ValueError(f"{where.lstrip('.')} is not an array of the right length")
-    return tuple(read(items[0], item, f"{where}.{place}") for place, item in enumerate(value))
+    return tuple(from_json(items[0], item, f"{where}.{place}") for place, item in enumerate(value))
 
 
 def _object(value: object, where: str) -> list[tuple[str, object]]:
@@ -168,7 +168,7 @@ def _nothing(kind: Any) -> Any:
         return tuple(_nothing(item) for item in get_args(kind)) if get_args(kind)[-1] is not Ellipsis else ()
     if get_origin(kind) is Mapping:
         return {}
-    return read(kind, {}) if is_dataclass(kind) else kind()
+    return from_json(kind, {}) if is_dataclass(kind) else kind()
 
 
 @cache

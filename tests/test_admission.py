@@ -15,32 +15,32 @@ class Clock:
 
 def test_one_more_than_the_places_is_busy_until_a_place_is_free():
     admission = Admission(2)
-    with admission.place():
-        with admission.place(), pytest.raises(Busy), admission.place():
+    with admission.slot():
+        with admission.slot(), pytest.raises(Busy), admission.slot():
             pass
-        with admission.place():
+        with admission.slot():
             pass
 
 
 def test_a_failed_upload_gives_its_place_back():
     admission = Admission(1)
-    with pytest.raises(ZeroDivisionError), admission.place():
+    with pytest.raises(ZeroDivisionError), admission.slot():
         raise ZeroDivisionError
-    with admission.place():
+    with admission.slot():
         pass
 
 
 def test_nothing_enters_after_closing():
     admission = Admission(1)
     admission.close()
-    with pytest.raises(ShuttingDown), admission.place():
+    with pytest.raises(ShuttingDown), admission.slot():
         pass
 
 
 def test_work_under_way_may_go_on_for_a_while_after_closing():
     clock = Clock()
     admission = Admission(1, finish_within_s=6, clock=clock)
-    with admission.place():
+    with admission.slot():
         assert not admission.stopping()
         admission.close()
         clock.now += 5.9

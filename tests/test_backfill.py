@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from function.backfill.archive import GcsArchive
 from function.backfill.job import UNFINISHED, Task
-from function.backfill.worklist import Item, Listing, Manifest, Prices, Shard, estimate
-from function.handler import Outcome
+from function.backfill.worklist import BucketListing, Item, Manifest, Prices, Shard, estimate
+from function.handler import HandledUpload
 from function.local import LocalCloud
 from shared.errors import SettingsError, StorageUnavailable
 from shared.records import Upload
@@ -76,17 +76,17 @@ class Scripted:
         self.given_up: list[str] = []
         self.lock = threading.Lock()
 
-    def handle(self, upload: Upload) -> Outcome:
+    def handle(self, upload: Upload) -> HandledUpload:
         with self.lock:
             self.handled.append(upload.name)
             script = self.scripts.get(upload.name, [])
             if script:
                 raise script.pop(0)
-        return Outcome(status="completed")
+        return HandledUpload(status="completed")
 
-    def give_up(self, upload: Upload) -> Outcome:
+    def give_up(self, upload: Upload) -> HandledUpload:
         self.given_up.append(upload.name)
-        return Outcome(status="failed", code="gave_up")
+        return HandledUpload(status="failed", code="gave_up")
 
 
 def task(handler: Scripted, work: Listed, memory: Remembered, **given: float) -> Task:
@@ -173,11 +173,11 @@ def test_a_bucket_is_listed_in_order_after_a_name_with_what_each_object_says(
 ) -> None:
     old = backfilling.Archive(cloud)
     generations = {name: old.put(name, b"x" * 3) for name in ("list/ä.jpg", "list/a.jpg", "list/b.jpg", "other.jpg")}
-    listed = [item.upload for item in Listing(archive, cloud.upload_bucket, "list/").items("")]
+    listed = [item.upload for item in BucketListing(archive, cloud.upload_bucket, "list/").items("")]
     assert [(one.name, one.generation, one.size) for one in listed] == [
         (name, generations[name], 3) for name in ("list/a.jpg", "list/b.jpg", "list/ä.jpg")
     ]
-    rest = list(Listing(archive, cloud.upload_bucket, "list/").items("list/a.jpg"))
+    rest = list(BucketListing(archive, cloud.upload_bucket, "list/").items("list/a.jpg"))
     assert [item.cursor for item in rest] == ["list/b.jpg", "list/ä.jpg"]
     assert listed[0].event_time.endswith("Z")
 

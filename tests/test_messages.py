@@ -13,7 +13,16 @@ from shared.errors import FAILURE_CODES, NoSubject, RejectedUpload, UnreadableEv
 from shared.messages import TYPES, CompletionMessage, Output, Source, Timings, completed, failed, parse, serialise
 from shared.options import CutOptions
 from shared.records import ModelInfo, StoredObject, Subject, Upload
-from shared.report import METADATA_LIMIT, REPORT, VERSION, Facts, Report, read_report, result_metadata, weight
+from shared.report import (
+    METADATA_LIMIT,
+    REPORT,
+    VERSION,
+    ImageInfo,
+    Report,
+    metadata_size,
+    read_report,
+    result_metadata,
+)
 
 STARTED = datetime(2026, 5, 4, 10, 0, 0, tzinfo=UTC)
 UPLOAD = Upload(
@@ -25,8 +34,8 @@ UPLOAD = Upload(
     event_time="2026-05-04T09:59:59.500Z",
 )
 REPORT_OF_UPLOAD = Report(
-    source=Facts(content_type="image/jpeg", bytes=1000, width=40, height=30),
-    output=Facts(content_type="image/png", width=40, height=30),
+    source=ImageInfo(content_type="image/jpeg", bytes=1000, width=40, height=30),
+    output=ImageInfo(content_type="image/png", width=40, height=30),
     subject=Subject(coverage=0.25, uncertain=0.01, box=(3, 4, 30, 20)),
     model=ModelInfo(id="embedded", revision="", sha256="ab" * 32, device="cpu", dtype="float32"),
     options=CutOptions().as_texts(),
@@ -266,8 +275,8 @@ def test_what_is_no_completion_message_is_unreadable(data):
 LONG = st.text(min_size=0, max_size=3000)
 REPORTS = st.builds(
     Report,
-    source=records(Facts, content_type=LONG),
-    output=records(Facts),
+    source=records(ImageInfo, content_type=LONG),
+    output=records(ImageInfo),
     subject=SUBJECTS,
     model=records(ModelInfo, id=LONG, revision=LONG),
     options=st.dictionaries(TEXT, LONG, max_size=20),
@@ -282,7 +291,7 @@ REPORTS = st.builds(
 def test_a_results_metadata_never_exceeds_what_an_object_may_carry_and_keeps_the_source(report, letter):
     upload = replace(UPLOAD, bucket="b" * 222, name=letter * (1024 // len(letter.encode())))
     metadata = result_metadata(upload, "k" * 64, report)
-    assert weight(metadata) <= METADATA_LIMIT
+    assert metadata_size(metadata) <= METADATA_LIMIT
     message = completed(stored(metadata))
     assert (message.source.bucket, message.source.name) == (upload.bucket, upload.name)
     assert message.source.generation == str(upload.generation)
@@ -306,7 +315,7 @@ def test_an_ordinary_report_fits_beside_the_longest_name():
 def test_the_limit_is_in_bytes(letter):
     for length in range(1000, 8000, 500):
         chatty = replace(REPORT_OF_UPLOAD, options={"bg_color": letter * length})
-        assert weight(result_metadata(UPLOAD, "k" * 64, chatty)) <= METADATA_LIMIT
+        assert metadata_size(result_metadata(UPLOAD, "k" * 64, chatty)) <= METADATA_LIMIT
 
 
 def kept(**changes):

@@ -66,7 +66,7 @@ def test_every_default_written_out_gives_the_same_settings(name):
         ("LOG_LEVEL", "WARNING", "warning"),
     ],
 )
-def test_a_knob_is_read(name, text, value):
+def test_a_setting_is_read(name, text, value):
     assert getattr(Settings.from_env(LEAST | {name: text}), name.lower()) == value
 
 
@@ -155,11 +155,11 @@ def test_a_photograph_of_48_megapixels_passes_the_default_limit():
     assert Settings.from_env(LEAST).max_pixels >= 8064 * 6048
 
 
-def test_the_table_has_every_knob_once_with_its_meaning():
-    knobs = {field.name.upper() for field in fields(Settings)} - {"OPTIONS"}
+def test_the_table_has_every_setting_once_with_its_meaning():
+    settings = {field.name.upper() for field in fields(Settings)} - {"OPTIONS"}
     options = {field.name.upper() for field in fields(CutOptions)}
     assert len(NAMES) == len(set(NAMES))
-    assert set(NAMES) == knobs | options
+    assert set(NAMES) == settings | options
     assert all(setting.doc for setting in table())
     assert {setting.name for setting in table() if setting.required} == set(LEAST)
 

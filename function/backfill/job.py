@@ -28,8 +28,8 @@ from typing import Protocol
 
 from function import logs
 from function.backfill.archive import GcsArchive
-from function.backfill.worklist import Item, Listing, Manifest, Prices, Shard, WorkList, estimate
-from function.handler import Handler, Outcome
+from function.backfill.worklist import BucketListing, Item, Manifest, Prices, Shard, WorkList, estimate
+from function.handler import HandledUpload, Handler
 from function.settings import Settings
 from shared.errors import CutdropError, RetryLater, SettingsError, ShuttingDown
 from shared.records import Upload
@@ -51,7 +51,7 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True)
-class _Progress:
+class _Watermark:
     """Up to where everything has its outcome, although objects finish out of order."""
 
     cursor: str = ""
@@ -81,7 +81,7 @@ class Task:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._remembered = 0.0
-        self._progress = _Progress()
+        self._watermark = _Watermark()
 
     def stop(self) -> None:
         """Begin nothing new. Safe in a signal handler."""
@@ -96,13 +96,13 @@ class Task:
         if recalled.get("finished"):
             LOG.info("shard %s has been finished before", self._shard)
             return 0
-        progress = self._progress
-        progress.cursor = str(recalled.get("cursor", ""))
+        watermark = self._watermark
+        watermark.cursor = str(recalled.get("cursor", ""))
         began = time.monotonic()
         places = threading.BoundedSemaphore(self._threads)
         with ThreadPoolExecutor(self._threads) as pool:
-            whole = self._feed(pool, places, progress.cursor)
-        finished = whole and not progress.waiting
+            whole = self._feed(pool, places, watermark.cursor)
+        finished = whole and not watermark.waiting
         self._remember(finished=finished)
         self._summarise(time.monotonic() - began, finished=finished)
         return 0 if finished else UNFINISHED
@@ -117,7 +117,7 @@ class Task:
                 places.release()
                 return False
             with self._lock:
-                settled = self._progress.begin(item.cursor)
+                settled = self._watermark.begin(item.cursor)
             pool.submit(self._process, item, settled, places)
         return True
 
@@ -125,9 +125,9 @@ class Task:
         try:
             result = self._outcome(item.upload)
             with self._lock:
-                self._progress.counts[result] += 1
+                self._watermark.counts[result] += 1
                 settled[0] = result != "unfinished"
-                self._progress.advance()
+                self._watermark.advance()
                 if time.monotonic() - self._remembered > REMEMBER_EVERY_S:
                     self._remember(finished=False)
         except Exception:
@@ -161,19 +161,19 @@ class Task:
 
     def _remember(self, *, finished: bool) -> None:
         self._remembered = time.monotonic()
-        progress = self._progress
-        self._memory.remember({"cursor": progress.cursor, "counts": dict(progress.counts), "finished": finished})
-        LOG.info("shard %s: %s", self._shard, _told(progress.counts), extra={"fields": {"counts": progress.counts}})
+        watermark = self._watermark
+        self._memory.remember({"cursor": watermark.cursor, "counts": dict(watermark.counts), "finished": finished})
+        LOG.info("shard %s: %s", self._shard, _told(watermark.counts), extra={"fields": {"counts": watermark.counts}})
 
     def _summarise(self, seconds: float, *, finished: bool) -> None:
-        counts = self._progress.counts
+        counts = self._watermark.counts
         rate = sum(counts.values()) / max(seconds, 1e-9)
         state = "finished" if finished else "stopped before its end"
         fields = {"counts": counts, "seconds": round(seconds, 1), "finished": finished, "shard": str(self._shard)}
         LOG.info("shard %s %s: %s; %.1f/s", self._shard, state, _told(counts), rate, extra={"fields": fields})
 
 
-def _word(outcome: Outcome) -> str:
+def _word(outcome: HandledUpload) -> str:
     return "repeated" if outcome.repeated else outcome.code or outcome.status
 
 
@@ -233,7 +233,7 @@ def _run(given: argparse.Namespace, settings: Settings, archive: GcsArchive, wor
 
 def _work_list(given: argparse.Namespace, archive: GcsArchive) -> WorkList:
     if given.bucket:
-        return Listing(archive, given.bucket, given.prefix)
+        return BucketListing(archive, given.bucket, given.prefix)
     if given.manifest.startswith("gs://"):
         bucket, _, name = given.manifest.removeprefix("gs://").partition("/")
         text = archive.read_text(name, bucket=bucket)

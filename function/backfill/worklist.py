@@ -31,7 +31,7 @@ class Archive(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class BucketListing:
     """A bucket in the order of its names."""
 
     archive: Archive

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 
 from function.plan import Plan, unplanned_key
 from shared.records import EMPTY, Upload
-from shared.report import Facts
+from shared.report import ImageInfo
 
 
 @dataclass(slots=True, kw_only=True)
-class Attempt:
+class UploadProgress:
     """Grows from room to room, lives in one thread, holds no pixels."""
 
     upload: Upload
     now: Callable[[], float]  # Unix seconds
     started: float = field(init=False)
     plan: Plan | None = None  # None until the options are known to be valid
-    decoded: Facts | None = None
+    decoded: ImageInfo | None = None
     repeated: bool = False  # the result was there already
     timings_ms: dict[str, float] = field(default_factory=dict)  # per room
 
@@ -34,7 +34,7 @@ class Attempt:
         return self.plan.options.as_texts() if self.plan else EMPTY
 
     @contextmanager
-    def room(self, name: str) -> Iterator[None]:
+    def timed(self, name: str) -> Iterator[None]:
         """Time what happens inside, also when it fails."""
         entered = self.now()
         try:
