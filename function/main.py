@@ -80,6 +80,7 @@ def _end_waiting() -> None:
     """When the time after SIGTERM is over: answer those that still wait for the network, before they are killed."""
     while not admission().stopping():
         time.sleep(0.2)
+    LOG.info("stopping: uploads that have not reached the network are handed back")
     cutter().stop()
 
 

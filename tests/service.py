@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,14 @@ class Service:
 
     def post(self, path: str, **request: object) -> requests.Response:
         return requests.post(f"{self.server.url}{path}", timeout=60, **request)
+
+    def wait_for_log(self, text: str, timeout: float = 30) -> None:
+        """Return once the server has logged this."""
+        end = time.monotonic() + timeout
+        while not any(text in line["message"] for line in self.log()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"the server did not log {text!r} within {timeout} s")
+            time.sleep(0.02)
 
     def log(self) -> list[dict]:
         return [json.loads(line) for line in self.server.log_text().splitlines() if line.startswith("{")]

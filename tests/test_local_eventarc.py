@@ -40,12 +40,19 @@ class Service(ThreadingHTTPServer):
 
     def __init__(self, port=0):
         super().__init__(("127.0.0.1", port), Answering)
-        self.received, self.answers, self.lock = [], [], threading.Lock()
-        self.slow_s, self.at_once, self.most_at_once = 0.0, 0, 0
+        self.received, self.answers, self.changed = [], [], threading.Condition()
+        self.at_once = self.most_at_once = 0
+        self.free = threading.Event()  # cleared: requests arrive and get no answer
+        self.free.set()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
+    def wait_for_requests(self, count):
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.received) >= count, timeout=20)
+
     def close(self):
+        self.free.set()
         self.shutdown()
         self.server_close()
 
@@ -54,14 +61,15 @@ class Answering(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         service = self.server
-        with service.lock:
+        with service.changed:
             headers = {key.lower(): value for key, value in self.headers.items()}
             service.received.append(Received(self.path, headers, body, time.monotonic()))
             answer = service.answers.pop(0) if service.answers else 200
             service.at_once += 1
             service.most_at_once = max(service.most_at_once, service.at_once)
-        time.sleep(service.slow_s)
-        with service.lock:
+            service.changed.notify_all()
+        assert service.free.wait(60)
+        with service.changed:
             service.at_once -= 1
         if answer is not None:
             self.send_response(answer)
@@ -228,9 +236,8 @@ def test_a_service_that_starts_late_gets_what_happened_before(store, bucket):
     patient = RetryPolicy(first_backoff_s=0.01, longest_backoff_s=0.05, max_attempts=1000)
     with Eventarc(store, ["uploads"], url=f"http://127.0.0.1:{port}", retry=patient) as eventarc:
         put(bucket)
-        while len(eventarc.attempts) < 3:
-            time.sleep(0.01)
-        assert {attempt.status for attempt in eventarc.attempts} == {0}
+        attempts = eventarc.wait_for(lambda attempts: len(attempts) >= 3)
+        assert {attempt.status for attempt in attempts} == {0}
         assert "ConnectionRefused" in eventarc.attempts[0].problem
         service = Service(port)
         eventarc.wait()
@@ -239,18 +246,18 @@ def test_a_service_that_starts_late_gets_what_happened_before(store, bucket):
 
 
 def test_nothing_is_delivered_before_there_is_an_address(connect, bucket, service):
-    eventarc = connect(url="")
+    other, eventarc = connect(), connect(url="")
     put(bucket)
-    time.sleep(0.05)
-    assert service.received == []
+    other.wait()
     assert not eventarc.idle()
     eventarc.connect(service.url)
     eventarc.wait()
-    assert len(service.received) == 1
+    assert [(attempt.url, attempt.number, attempt.status) for attempt in eventarc.attempts] == [(service.url, 1, 200)]
+    assert len(service.received) == 2
 
 
 def test_an_answer_after_the_deadline_is_a_refusal(connect, bucket, service):
-    service.slow_s = 0.3
+    service.free.clear()
     eventarc = connect(retry=RetryPolicy(first_backoff_s=0.01, max_attempts=2, ack_deadline_s=0.05))
     put(bucket)
     eventarc.wait()
@@ -303,10 +310,12 @@ def test_a_dead_letter_is_pushed_to_its_own_address_with_what_it_was_and_where_i
 
 
 def test_no_more_deliveries_run_at_once_than_allowed(connect, bucket, service):
-    service.slow_s = 0.02
+    service.free.clear()
     eventarc = connect(concurrency=3)
     for index in range(12):
         put(bucket, f"{index}")
+    service.wait_for_requests(3)
+    service.free.set()
     eventarc.wait()
     assert len(service.received) == 12
     assert service.most_at_once == 3
@@ -352,13 +361,12 @@ def test_waiting_for_what_does_not_come_ends_with_the_number_that_is_left(connec
 
 def test_stopping_cuts_deliveries_under_way_and_leaves_no_thread(store, bucket, service):
     before = set(threading.enumerate())
-    service.slow_s = 0.5
+    service.free.clear()  # never answers
     eventarc = Eventarc(store, ["uploads"], url=service.url, concurrency=2)
     eventarc.start()
     for index in range(4):
         put(bucket, f"{index}")
-    while len(service.received) < 2:
-        time.sleep(0.01)
+    service.wait_for_requests(2)
     eventarc.stop()
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("eventarc")]
     received = len(service.received)

@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -164,6 +164,13 @@ class Eventarc:
         with self._changed:
             if not self._changed.wait_for(self.idle, timeout):
                 raise TimeoutError(f"{len(self._heap) + self._working} deliveries are left after {timeout} s")
+
+    def wait_for(self, predicate: Callable[[Sequence[Attempt]], bool], timeout: float = 60) -> Sequence[Attempt]:
+        """The attempts so far, once `predicate` holds for them. TimeoutError after `timeout` seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: predicate(tuple(self.attempts)), timeout):
+                raise TimeoutError(f"not within {timeout} s; {len(self.attempts)} attempts so far")
+            return tuple(self.attempts)
 
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
