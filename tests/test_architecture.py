@@ -20,6 +20,15 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The sources and their contracts, to be broken."""
+    for part in ("function", "shared"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
 def test_the_import_contracts_hold():
     result = lint_imports(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -28,23 +37,39 @@ def test_the_import_contracts_hold():
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
-        ("shared/decoding.py", "import shared.cutter", "the data flows one way"),
+        ("shared/decoding.py", "import shared.cutter", "the data flows one way in the pixel pipeline"),
+        ("function/logs.py", "import function.handler", "the data flows one way in the service"),
+        ("function/transfer.py", "import function.cloud", "the data flows one way in the service"),
+        ("function/wiring.py", "import function.local", "the data flows one way in the service"),
+        ("function/cloud.py", "import function.backfill", "the data flows one way in the service"),
+        ("function/backfill/worklist.py", "import function.backfill.job", "the data flows one way in the backfill"),
         ("shared/records.py", "import google.cloud.storage", "the pixel pipeline knows no cloud"),
         ("shared/events.py", "import function.settings", "the pixel pipeline knows no cloud"),
         ("function/handler.py", "import shared.models", "the policy of one upload knows neither cloud nor network"),
         ("function/settings.py", "import google.cloud.pubsub", "only the adapters know the cloud"),
+        ("function/admission.py", "import google.cloud.storage", "only the adapters know the cloud"),
+        ("function/backfill/job.py", "import google.cloud.storage", "only the adapters know the cloud"),
         ("shared/matting.py", "import torch", "torch stays inside the models"),
+        ("function/main.py", "import torch", "torch stays inside the models"),
     ],
 )
-def test_each_import_contract_can_fail(tmp_path, module, line, contract):
-    for part in ("function", "shared"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    broken = tmp_path / module
-    broken.write_text(f"{broken.read_text()}\n{line}\n")
-    result = lint_imports(tmp_path)
+def test_each_import_contract_can_fail(copied, module, line, contract):
+    with (copied / module).open("a") as broken:
+        broken.write(f"\n{line}\n")
+    result = lint_imports(copied)
     assert result.returncode == 1, result.stdout + result.stderr
     assert f"{contract} BROKEN" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "contract"),
+    [("function", "service"), ("function/backfill", "backfill"), ("shared", "pixel pipeline")],
+)
+def test_a_module_without_a_layer_breaks_its_contract(copied, package, contract):
+    (copied / package / "unplaced.py").touch()
+    result = lint_imports(copied)
+    assert f"the data flows one way in the {contract} BROKEN" in result.stdout
+    assert "unplaced" in result.stdout
 
 
 def test_nine_files_in_ten_are_read_in_one_sitting_and_none_is_a_book():
