@@ -59,10 +59,22 @@ def segmenter():
 
 
 @pytest.fixture
-def cutter(segmenter):
-    cutter = Cutter(segmenter, max_batch=4)
-    yield cutter
-    cutter.stop()
+def opened():
+    """Opens cutters, and stops them at the end."""
+    cutters = []
+
+    def open_cutter(segmenter=None, **parts):
+        cutters.append(Cutter(segmenter or RedIsSubject(), **parts))
+        return cutters[-1]
+
+    yield open_cutter
+    for cutter in cutters:
+        cutter.stop()
+
+
+@pytest.fixture
+def cutter(opened, segmenter):
+    return opened(segmenter, max_batch=4)
 
 
 def red_square(width, height, *, alpha=None):
@@ -87,13 +99,11 @@ def test_a_cutout_has_the_upload_s_size_and_colours_and_says_where_the_subject_i
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (255, 257), (20_000, 200), (8000, 6000)])
-def test_every_size_gets_an_outcome(cutter, width, height):
-    try:
-        cutout = cutter(red_square(width, height), CutOptions())
-    except NoSubject:
-        assert width * height < 10
-    else:
-        assert cutout.rgba.shape == (height, width, 4)
+def test_an_image_of_any_size_is_cut_at_its_own_size(cutter, width, height):
+    cutout = cutter(red_square(width, height), CutOptions())
+    assert cutout.rgba.shape == (height, width, 4)
+    assert cutout.rgba[height // 2, width // 2].tolist() == [255, 30, 20, 255]
+    assert cutout.rgba[0, 0, 3] == (0 if width * height > 10 else 255)  # red_square is all red below 4 x 4
 
 
 def test_an_image_of_one_red_pixel_is_all_subject(cutter):
@@ -135,9 +145,9 @@ def test_foreground_colours_are_cleaned_unless_that_is_off(cutter, how):
     assert blue[1] < blue[0] / 2
 
 
-def test_the_preset_follows_the_checkpoint_unless_told_otherwise():
+def test_the_preset_follows_the_checkpoint_unless_told_otherwise(opened):
     half = SourceImage(rgb=np.full((64, 64, 3), (140, 0, 0), np.uint8))  # probability 0.549
-    binary, soft = Cutter(RedIsSubject()), Cutter(RedIsSubject(matting=True))
+    binary, soft = opened(RedIsSubject()), opened(RedIsSubject(matting=True))
     with pytest.raises(NoSubject):
         binary(half, CutOptions())
     assert (soft(half, CutOptions()).rgba[..., 3] == 140).all()
@@ -158,58 +168,58 @@ def test_a_network_that_is_not_loaded_is_an_invalid_option_by_name(cutter, segme
     assert not segmenter.seen
 
 
-def test_enlarging_after_the_cut_scales_pixels_and_box():
-    cutter = Cutter(RedIsSubject(), upscaler=Doubling())
+def test_enlarging_after_the_cut_scales_pixels_and_box(opened):
+    cutter = opened(upscaler=Doubling())
     plain = cutter(red_square(80, 60), CutOptions())
     cutout = cutter(red_square(80, 60), CutOptions.from_texts({"esrgan_stage": "after", "esrgan_scale": "4"}))
     assert (cutout.rgba == plain.rgba.repeat(4, axis=0).repeat(4, axis=1)).all()
     assert cutout.subject.box == tuple(4 * side for side in plain.subject.box)
 
 
-def test_enlarging_and_denoising_before_change_only_what_the_network_sees(caplog):
-    segmenter = RedIsSubject()
-    cutter = Cutter(segmenter, upscaler=Doubling())
+@pytest.mark.parametrize("wanted", [{}, {"esrgan_stage": "before"}, {"denoise": "nlm"}])
+def test_enlarging_and_denoising_before_change_only_what_the_network_sees(opened, segmenter, caplog, wanted):
     image = SourceImage(rgb=photograph("astronaut", 200, 200))
     caplog.set_level(logging.WARNING)
-    off = CutOptions.from_texts({"mask_preset": "off"})
-    for name, value in ({"esrgan_stage": "off"} | {"esrgan_stage": "before"}).items():
-        cutout = cutter(image, CutOptions.from_texts({name: value}, off))
-        assert cutout.rgba.shape == (200, 200, 4)
-    quiet = cutter(image, CutOptions.from_texts({"denoise": "nlm"}, off))
-    assert quiet.rgba.shape == (200, 200, 4)
-    before, denoised = segmenter.seen
-    assert (before == shrink(image.rgb.repeat(2, axis=0).repeat(2, axis=1), (256, 256))).all()
-    rough = cv2.Laplacian(shrink(image.rgb, (256, 256)), cv2.CV_32F).std()
-    assert cv2.Laplacian(denoised, cv2.CV_32F).std() < rough
-    assert "esrgan_stage=before" in caplog.text
-    assert "denoise=nlm" in caplog.text
+    cutout = opened(segmenter, upscaler=Doubling())(image, CutOptions.from_texts({"mask_preset": "off", **wanted}))
+    (seen,) = segmenter.seen
+    plain = shrink(image.rgb, (256, 256))
+    if "esrgan_stage" in wanted:
+        assert (seen == shrink(image.rgb.repeat(2, axis=0).repeat(2, axis=1), (256, 256))).all()
+    elif "denoise" in wanted:
+        assert cv2.Laplacian(seen, cv2.CV_32F).std() < cv2.Laplacian(plain, cv2.CV_32F).std()
+    else:
+        assert (seen == plain).all()
+    assert (cutout.width, cutout.height) == (200, 200)
+    opaque = cutout.rgba[..., 3] == 255
+    assert (cutout.rgba[opaque, :3] == image.rgb[opaque]).all()
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [said.partition(" ")[0] for said in warned] == [f"{name}={value}" for name, value in wanted.items()]
 
 
 @pytest.mark.parametrize("wanted", [{"esrgan_stage": "after"}, {"esrgan_stage": "before"}, {"denoise": "nlm"}])
-def test_above_the_largest_side_enlarging_and_denoising_are_skipped_and_noted(wanted):
-    cutter = Cutter(RedIsSubject(), upscaler=Doubling(), esrgan_max_side=100)
+def test_above_the_largest_side_enlarging_and_denoising_are_skipped_and_noted(opened, wanted):
+    cutter = opened(upscaler=Doubling(), esrgan_max_side=100)
     cutout = cutter(red_square(101, 50), CutOptions.from_texts(wanted))
     assert (cutout.width, cutout.height) == (101, 50)
     assert list(cutout.notes.values()) == ["skipped: 101 pixels is more than the 100 that this service enlarges"]
     assert cutter(red_square(100, 50), CutOptions.from_texts(wanted)).notes == {}
 
 
-def test_the_image_itself_refines_the_matte_unless_that_is_off():
-    cutter = Cutter(RedIsSubject())
+def test_the_image_itself_refines_the_matte_unless_that_is_off(cutter):
     image = red_square(1333, 1000)  # blue at 0 and 1: a hard edge, which the network sees at a quarter of the size
     mattes = [cutter(image, CutOptions.from_texts({"alpha_matting": how})).rgba[..., 3] for how in ("off", "guided")]
     soft, sharp = (((matte > 12) & (matte < 243)).mean() for matte in mattes)
     assert sharp < soft / 4
 
 
-def test_a_matting_network_refines_the_matte():
-    cutter = Cutter(RedIsSubject(), refiner=Eroding())
+def test_a_matting_network_refines_the_matte(opened):
+    cutter = opened(refiner=Eroding())
     cutout = cutter(red_square(64, 64), CutOptions.from_texts({"alpha_matting": "vitmatte"}))
     assert cutout.rgba[32, 32, 3] == 255 // 2 + 64
 
 
-def test_the_hash_covers_every_network_that_the_options_run():
-    cutter = Cutter(RedIsSubject(), upscaler=Doubling(), refiner=Eroding())
+def test_the_hash_covers_every_network_that_the_options_run(opened):
+    cutter = opened(upscaler=Doubling(), refiner=Eroding())
     texts = ({}, {"esrgan_stage": "after"}, {"alpha_matting": "vitmatte"})
     texts = (*texts, {"esrgan_stage": "after", "alpha_matting": "vitmatte"})
     hashes = [cutter.weights_sha256(CutOptions.from_texts(text)) for text in texts]
@@ -218,8 +228,8 @@ def test_the_hash_covers_every_network_that_the_options_run():
     assert {len(each) for each in hashes} == {64}
 
 
-def test_the_same_image_gives_the_same_pixels_whoever_else_is_served():
-    cutter = Cutter(RedIsSubject(), max_batch=3, max_wait_ms=1)
+def test_the_same_image_gives_the_same_pixels_whoever_else_is_served(opened):
+    cutter = opened(max_batch=3, max_wait_ms=1)
     images = [SourceImage(rgb=composite(hairy_disc(90, 70, seed=seed)).image) for seed in range(8)]
     options = CutOptions.from_texts({"mask_preset": "off"})
     alone = [cutter(image, options).rgba for image in images]
@@ -228,12 +238,15 @@ def test_the_same_image_gives_the_same_pixels_whoever_else_is_served():
     assert all((one == other).all() for one, other in zip(alone, together, strict=True))
 
 
-def test_a_stopped_cutter_refuses_images():
+def test_a_stopped_cutter_refuses_images_and_leaves_no_thread():
+    before = set(threading.enumerate())
     cutter = Cutter(RedIsSubject())
+    cutter(red_square(64, 64), CutOptions())
+    assert len(set(threading.enumerate()) - before) == 1
     cutter.stop()
     with pytest.raises(ShuttingDown):
         cutter(red_square(64, 64), CutOptions())
-    assert threading.active_count() < 50
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(
