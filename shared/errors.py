@@ -5,6 +5,7 @@ CutdropError
 │   ├── UnsupportedMedia      unsupported_media
 │   ├── CorruptImage          corrupt_image
 │   ├── ImageTooLarge         image_too_large
+│   ├── ImageTooComplex       image_too_complex
 │   ├── UploadTooLarge        upload_too_large
 │   ├── SourceGone            source_gone
 │   ├── Superseded            superseded
@@ -35,9 +36,13 @@ class CutdropError(Exception):
 
 
 class RejectedUpload(CutdropError):
-    """This upload can never succeed. `str(error)` is a sentence for a person."""
+    """This upload can never succeed. `str(error)` is a sentence for the uploader, `detail` is for the log alone."""
 
     code: ClassVar[str]
+
+    def __init__(self, reason: str = "", *, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail  # what a library said; empty = nothing more is known
 
 
 class UnsupportedMedia(RejectedUpload):
@@ -56,6 +61,12 @@ class ImageTooLarge(RejectedUpload):
     """More pixels than this service decodes."""
 
     code = "image_too_large"
+
+
+class ImageTooComplex(RejectedUpload):
+    """Decoding needs more time or memory than an image of this size may take."""
+
+    code = "image_too_complex"
 
 
 class UploadTooLarge(RejectedUpload):
