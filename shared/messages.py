@@ -15,17 +15,19 @@ Attributes: the CloudEvents binary binding for Pub/Sub, and `status` so that sub
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from shared.errors import RejectedUpload, UnreadableEvent
 from shared.records import EMPTY, ModelInfo, StoredObject, Subject, Upload
 from shared.report import (
     KEY,
-    NO_MODEL_KNOWN,
-    NO_SUBJECT_KNOWN,
     SOURCE,
     SOURCE_GENERATION,
+    STRICT,
     ImageInfo,
     Report,
     compact,
@@ -44,9 +46,9 @@ NOT_IN_ATTRIBUTES = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # CloudEvents 1.0, sect
 class Source:
     """The upload. Width, height and the true content type are known once it was decoded."""
 
-    bucket: str
-    name: str
-    generation: str  # text: 64 bits do not fit JavaScript's numbers
+    bucket: str = ""
+    name: str = ""
+    generation: str = ""  # text: 64 bits do not fit JavaScript's numbers
     content_type: str = ""
     bytes: int = 0
     width: int = 0
@@ -57,16 +59,16 @@ class Source:
 class Output:
     """One stored result."""
 
-    role: str  # "cutout"
-    bucket: str
-    name: str
-    generation: str
-    uri: str
-    content_type: str
-    bytes: int
-    width: int
-    height: int
-    crc32c: str  # base64, big-endian, as Cloud Storage gives it
+    role: str = ""  # "cutout"
+    bucket: str = ""
+    name: str = ""
+    generation: str = ""
+    uri: str = ""
+    content_type: str = ""
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    crc32c: str = ""  # base64, big-endian, as Cloud Storage gives it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +89,16 @@ class Timings:
 class CompletionMessage:
     """The one outcome of one upload. Field by field what the JSON says; `time` travels as the attribute ce-time."""
 
-    status: str  # "completed" | "failed"
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    status: str = ""  # "completed" | "failed"; empty only in what `parse` refuses
     code: str = ""  # of a failure; shared.errors lists them
     reason: str = ""  # a sentence for a person
-    key: str
-    source: Source
+    key: str = ""
+    source: Source = Source()
     outputs: tuple[Output, ...] = ()
-    subject: Subject = NO_SUBJECT_KNOWN
-    model: ModelInfo = NO_MODEL_KNOWN
+    subject: Subject = Subject()
+    model: ModelInfo = ModelInfo()
     options: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     timings_ms: Timings = Timings()
@@ -109,11 +113,10 @@ def completed(stored: StoredObject) -> CompletionMessage:
     report = read_report(stored.metadata)
     bucket, _, name = stored.metadata.get(SOURCE, "").removeprefix("gs://").partition("/")
     generation = stored.metadata.get(SOURCE_GENERATION, "")
-    source = report.source
     return CompletionMessage(
         status="completed",
         key=stored.metadata.get(KEY, ""),
-        source=Source(bucket=bucket, name=name, generation=generation, **to_json(source)),
+        source=Source(bucket=bucket, name=name, generation=generation, **asdict(report.source)),
         outputs=(_output(stored, report.output),),
         subject=report.subject,
         model=report.model,
@@ -130,21 +133,21 @@ def failed(
     error: RejectedUpload,
     *,
     decoded: ImageInfo | None = None,
-    model: ModelInfo = NO_MODEL_KNOWN,
+    model: ModelInfo | None = None,
     options: Mapping[str, str] = EMPTY,
 ) -> CompletionMessage:
     """The message about an upload that never becomes a cutout: equal for every delivery of the same event.
 
     decoded: what was found out about the upload before it was rejected, instead of what its uploader claimed.
     """
-    facts = decoded or ImageInfo(content_type=upload.content_type, bytes=upload.size)
+    info = decoded or ImageInfo(content_type=upload.content_type, bytes=upload.size)
     return CompletionMessage(
         status="failed",
         code=error.code,
         reason=str(error),
         key=key,
-        source=Source(bucket=upload.bucket, name=upload.name, generation=str(upload.generation), **to_json(facts)),
-        model=model,
+        source=Source(bucket=upload.bucket, name=upload.name, generation=str(upload.generation), **asdict(info)),
+        model=model or ModelInfo(),
         options=options,
         time=upload.event_time,
     )
@@ -173,16 +176,15 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
 def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
     """The message that `serialise` took. UnreadableEvent where it is none of schema 1."""
     try:
-        given = json.loads(data)
-        message: CompletionMessage = from_json(CompletionMessage, given)
-    except (ValueError, RecursionError) as error:
+        message = from_json(CompletionMessage, data)
+    except ValueError as error:
         raise UnreadableEvent(f"not a completion message: {error}") from error
-    if given.get("schema") != SCHEMA or message.status not in TYPES:
+    if json.loads(data).get("schema") != SCHEMA or message.status not in TYPES:
         raise UnreadableEvent(f"not a completion message of schema {SCHEMA}")
     return replace(message, time=attributes.get("ce-time", ""))
 
 
-def _output(stored: StoredObject, facts: ImageInfo) -> Output:
+def _output(stored: StoredObject, info: ImageInfo) -> Output:
     return Output(
         role="cutout",
         bucket=stored.bucket,
@@ -191,8 +193,8 @@ def _output(stored: StoredObject, facts: ImageInfo) -> Output:
         uri=stored.uri,
         content_type=stored.content_type,
         bytes=stored.size,
-        width=facts.width,
-        height=facts.height,
+        width=info.width,
+        height=info.height,
         crc32c=stored.crc32c,
     )
 

@@ -65,22 +65,22 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Where the subject is and how sure the matte is of it, measured on the upload's pixels."""
+    """Where the subject is and how sure the matte is of it, measured on the upload's pixels; all 0 = unknown."""
 
-    coverage: float  # mean alpha, 0..1
-    uncertain: float  # share of pixels that are neither opaque nor transparent, 0..1
-    box: tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom exclusive
+    coverage: float = 0.0  # mean alpha, 0..1
+    uncertain: float = 0.0  # share of pixels that are neither opaque nor transparent, 0..1
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom in pixels; right and bottom exclusive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """Which weights ran, and how."""
+    """Which weights ran, and how; all empty = unknown."""
 
-    id: str
-    revision: str
-    sha256: str
-    device: str  # "cpu" | "cuda"
-    dtype: str  # "float32" | "float16" | "bfloat16"
+    id: str = ""
+    revision: str = ""
+    sha256: str = ""
+    device: str = ""  # "cpu" | "cuda"
+    dtype: str = ""  # "float32" | "float16" | "bfloat16"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
