@@ -43,6 +43,11 @@ def test_the_import_contracts_hold():
         ("function/wiring.py", "import function.local", "the data flows one way in the service"),
         ("function/cloud.py", "import function.backfill", "the data flows one way in the service"),
         ("function/backfill/worklist.py", "import function.backfill.job", "the data flows one way in the backfill"),
+        (
+            "function/local/storage/store.py",
+            "import function.local.eventarc",
+            "the data flows one way in the local run",
+        ),
         ("shared/records.py", "import google.cloud.storage", "the pixel pipeline knows no cloud"),
         ("shared/events.py", "import function.settings", "the pixel pipeline knows no cloud"),
         ("function/handler.py", "import shared.models", "the policy of one upload knows neither cloud nor network"),
@@ -63,7 +68,12 @@ def test_each_import_contract_can_fail(copied, module, line, contract):
 
 @pytest.mark.parametrize(
     ("package", "contract"),
-    [("function", "service"), ("function/backfill", "backfill"), ("shared", "pixel pipeline")],
+    [
+        ("function", "service"),
+        ("function/backfill", "backfill"),
+        ("function/local", "local run"),
+        ("shared", "pixel pipeline"),
+    ],
 )
 def test_a_module_without_a_layer_breaks_its_contract(copied, package, contract):
     (copied / package / "unplaced.py").touch()

@@ -12,7 +12,7 @@ import pytest
 from cloudevents.http import from_http
 from google.cloud import storage
 
-from function.local.eventarc import ACKNOWLEDGED, Eventarc, RetryPolicy, Transport
+from function.local.eventarc.delivery import ACKNOWLEDGED, Eventarc, RetryPolicy, Transport
 from function.local.server_process import free_port
 from function.local.storage.store import LocalStore
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from function.local.files import NothingToUpload, collect
+from function.local.run.files import NothingToUpload, collect
 
 
 @pytest.fixture

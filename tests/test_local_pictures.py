@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from function.local.pictures import DARK, GAP, LIGHT, TALLEST, WIDEST, before_after
+from function.local.run.pictures import DARK, GAP, LIGHT, TALLEST, WIDEST, before_after
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
-from function.local.outcomes import console
+from function.local.run.outcomes import console
 from tests.service import Service, running
 
 SIZES = ((800, 600), (1200, 1600), (3000, 4000), (1, 1), (20_000, 200), (8000, 6000))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from function.local.files import LocalFile, NothingToUpload, collect
+from function.local.run.files import LocalFile, NothingToUpload, collect
 
 LOOK_EVERY_S = 0.5
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from function.local.files import LocalFile
-from function.local.run import Outcome
+from function.local.run.files import LocalFile
+from function.local.run.run import Outcome
 
 WIDTH_WITHOUT_TERMINAL = 120  # characters
 

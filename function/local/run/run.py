@@ -13,8 +13,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from function.local import LocalCloud, PublishedMessage
-from function.local.files import LocalFile
-from function.local.pictures import before_after
+from function.local.run.files import LocalFile
+from function.local.run.pictures import before_after
 from shared.errors import RejectedUpload
 from shared.messages import CompletionMessage, parse
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from function.local.envelopes import (
+from function.local.eventarc.envelopes import (
     Post,
     PushMessage,
     binary_post,

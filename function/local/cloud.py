@@ -1,0 +1,78 @@
+"""The local cloud: an object store, topics and an Eventarc stand-in in this process."""
+
+import os
+from pathlib import Path
+
+from function.local.eventarc.delivery import Eventarc, RetryPolicy, Transport
+from function.local.pubsub.topic import LocalTopics
+from function.local.storage.store import LocalStore
+
+PROJECT = "local"
+
+
+class LocalCloud:
+    """Store, topics and Eventarc in this process, on free loopback ports.
+
+    spill_folder: where objects above 4 MiB live instead of memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        upload_bucket: str = "uploads",
+        output_bucket: str = "cutouts",
+        topic: str = "completions",
+        spill_folder: Path | None = None,
+        transport: Transport = Transport.EVENTARC,
+        retry: RetryPolicy | None = None,
+        concurrency: int = 4,
+        duplicates: int = 0,
+    ) -> None:
+        self.upload_bucket, self.output_bucket = upload_bucket, output_bucket
+        self.topic = f"projects/{PROJECT}/topics/{topic}"
+        self.store = LocalStore(spill_folder)
+        self.topics = LocalTopics()
+        self.eventarc = Eventarc(
+            self.store,
+            [upload_bucket],
+            transport=transport,
+            retry=retry,
+            concurrency=concurrency,
+            duplicates=duplicates,
+            project=PROJECT,
+        )
+
+    def __enter__(self) -> "LocalCloud":
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all three, with both buckets and the topic in place."""
+        self.store.start()
+        self.store.create_bucket(self.upload_bucket)
+        self.store.create_bucket(self.output_bucket)
+        self.topics.start()
+        self.topics.create_topic(self.topic)
+        self.eventarc.start()
+
+    def stop(self) -> None:
+        self.eventarc.stop()
+        self.topics.stop()
+        self.store.stop()
+
+    def environment(self) -> dict[str, str]:
+        """What the server needs to run against this cloud, as environment variables."""
+        direct = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
+        return {
+            "NO_PROXY": direct,  # the clients would ask a proxy even for loopback addresses
+            "no_proxy": direct,
+            "STORAGE_EMULATOR_HOST": self.store.url,
+            "PUBSUB_EMULATOR_HOST": self.topics.address,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "UPLOAD_BUCKETS": self.upload_bucket,
+            "OUTPUT_BUCKET": self.output_bucket,
+            "COMPLETION_TOPIC": self.topic,
+        }
