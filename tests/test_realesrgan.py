@@ -18,7 +18,8 @@ from skimage import data
 
 from shared.errors import NetworkFailed, OutOfGpuMemory, WeightsError
 from shared.models import realesrgan
-from shared.models.realesrgan import PUBLISHED, RealEsrgan, bleed, enlarge_alpha, is_here, load
+from shared.models.realesrgan import PUBLISHED, RealEsrgan, is_here, load
+from shared.upscaling import bleed, enlarge_alpha
 from tests.benchmarks.metrics import edge_line
 from tests.realesrgan_networks import general_x4_like, save, x2plus_like, x4plus_like
 

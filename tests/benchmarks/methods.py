@@ -127,6 +127,6 @@ class Sharpened:
         return np.asarray(cv2.addWeighted(large, 2.0, soft, -1.0, 0), np.uint8)
 
     def __call__(self, rgba: NDArray[np.uint8], /, *, scale: int) -> NDArray[np.uint8]:
-        from shared.models.realesrgan import enlarge_cutout
+        from shared.upscaling import enlarge_cutout
 
         return enlarge_cutout(rgba, self.enlarge, scale=scale)

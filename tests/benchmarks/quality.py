@@ -27,6 +27,7 @@ from shared.models import birefnet, realesrgan
 from shared.models.embedded.training.scenes import HELD_OUT, render
 from shared.options import CutOptions, Denoise, EsrganStage
 from shared.records import SourceImage
+from shared.upscaling import enlarge_alpha
 from tests.benchmarks import metrics
 from tests.benchmarks.methods import OURS, Method, Sharpened, methods, ours
 from tests.benchmarks.sheet import contact_sheet
@@ -188,7 +189,7 @@ def enlarged_edges(name: str, enlarge: Callable[..., NDArray[np.uint8]], cutout:
     grey = np.dstack([np.full((96, 96, 3), 128, np.uint8), np.rint(alpha * 255).astype(np.uint8)])
     grey[grey[:, :, 3] == 0] = 0
     large = cutout(grey, scale=2)
-    careless = np.dstack([enlarge(grey[:, :, :3].copy(), scale=2), realesrgan.enlarge_alpha(grey[:, :, 3], 2)])
+    careless = np.dstack([enlarge(grey[:, :, :3].copy(), scale=2), enlarge_alpha(grey[:, :, 3], 2)])
     return {
         f"{name}, colours grown outward first (ours)": metrics.edge_line(
             large[:, :, :3], large[:, :, 3] / 255, (128, 128, 128)
