@@ -11,16 +11,15 @@ from typing import Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from shared import colour, foreground, matting, rendition
+from shared import colour, enhancement, foreground, matting, rendition, scaling
 from shared.batching import MicroBatcher
 from shared.errors import InvalidOptions
 from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, MaskPreset
 from shared.records import Cutout, ModelInfo, SourceImage, Subject
+from shared.subject import measure
 from shared.surroundings import Surroundings
 
-BAND = 64  # rows of the network's input that are resized at a time: bounds the copies that Pillow makes
 NLM_STRENGTH = 5.0  # levels of 255, for lightness and colour alike
 
 log = logging.getLogger(__name__)
@@ -150,7 +149,7 @@ class Cutter:
         if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", image.rgb, report):
             log.warning("esrgan_stage=before adds halos and invented texture to what the network sees: measure only")
             rgb = upscaler.enlarge(rgb, scale=options.esrgan_scale)
-        small = colour.to_srgb(shrink(rgb, self._segmenter.size), image.icc_profile)
+        small = colour.to_srgb(scaling.shrink(rgb, self._segmenter.size), image.icc_profile)
         if options.denoise is Denoise.NLM and self._allowed("denoise", image.rgb, report):
             log.warning("denoise=nlm smooths what the network sees: measure only")
             small = _denoised(small)
@@ -161,19 +160,19 @@ class Cutter:
     ) -> tuple[NDArray[np.uint8], Subject]:
         size = (image.width, image.height)
         preset = self._preset(options)
-        opacity = matting.enhance(probability, options, preset)
-        matte = matting.to_alpha(opacity, size)
+        opacity = enhancement.enhance(probability, options, preset)
+        matte = scaling.to_alpha(opacity, size)
         surroundings = None
         if refiner := self._refiner_for(options):
-            matte = refiner(image.rgb, matting.to_alpha(matting.uncertain(opacity, probability, options), size))
+            matte = refiner(image.rgb, scaling.to_alpha(enhancement.uncertain(opacity, probability, options), size))
         elif options.alpha_matting is AlphaMatting.GUIDED:
-            uncertain = matting.to_alpha(matting.uncertain(opacity, probability, options), size)
+            uncertain = scaling.to_alpha(enhancement.uncertain(opacity, probability, options), size)
             surroundings = Surroundings.of(image.rgb, uncertain)
             matte = matting.refine(matte, surroundings)
         alpha = matte
         if image.alpha is not None:
             alpha = np.asarray(cv2.multiply(matte, image.alpha, scale=1 / 255), np.uint8)
-        subject = matting.measure(alpha)
+        subject = measure(alpha)
         if not options.refine_foreground:
             return foreground.cut_out(image.rgb, alpha, None), subject
         renewed = surroundings.with_matte(matte) if surroundings else Surroundings.of(image.rgb, matte)
@@ -209,25 +208,6 @@ class Cutter:
         if side > self._max_side:
             report.notes[step] = f"skipped: {side} pixels is more than the {self._max_side} that this service enlarges"
         return side <= self._max_side
-
-
-def shrink(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The image at the network's (width, height), by Pillow's antialiased bilinear filter: what it was trained with.
-
-    uint8 HxWx3 -> the same. In bands, because Pillow copies its input to four bytes per pixel; equal to the whole
-    image's resize within one level.
-    """
-    width, height = size
-    step = rgb.shape[0] / height  # rows of the image per row of the result
-    reach = int(np.ceil(max(step, 1))) + 1  # rows that the filter sees beyond a band
-    small = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, BAND):
-        bottom = min(top + BAND, height)
-        first = max(0, int(top * step) - reach)
-        band = Image.fromarray(rgb[first : int(np.ceil(bottom * step)) + reach])
-        box = (0, top * step - first, rgb.shape[1], min(bottom * step - first, band.height))
-        small[top:bottom] = np.asarray(band.resize((width, bottom - top), Image.Resampling.BILINEAR, box=box))
-    return small
 
 
 def _scaled(box: tuple[int, int, int, int], times: int) -> tuple[int, int, int, int]:

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
-from shared.cutter import Cutter, shrink
+from shared.cutter import Cutter
 from shared.errors import InvalidOptions, NoSubject, ShuttingDown
 from shared.options import CutOptions
 from shared.records import ModelInfo, SourceImage
+from shared.scaling import shrink
 from tests.composites import composite, hairy_disc, photograph
 from tests.images import SRGB, rgb_profile
 
@@ -247,19 +247,3 @@ def test_a_stopped_cutter_refuses_images_and_leaves_no_thread():
     with pytest.raises(ShuttingDown):
         cutter(red_square(64, 64), CutOptions())
     assert set(threading.enumerate()) <= before
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "size"),
-    [
-        (1333, 777, (1024, 1024)),
-        (2001, 3000, (512, 512)),
-        (5, 3, (320, 320)),
-        (20_000, 100, (256, 256)),
-        (1, 1, (64, 64)),
-    ],
-)
-def test_the_network_s_input_is_pillow_s_antialiased_bilinear_within_one_level(width, height, size):
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    whole = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR))
-    assert np.abs(shrink(noise, size).astype(int) - whole).max() <= 1

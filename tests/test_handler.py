@@ -24,10 +24,10 @@ from shared.errors import (
     UploadMissing,
 )
 from shared.events import parse_event, parse_push_envelope
-from shared.matting import measure
 from shared.messages import parse
 from shared.options import CutOptions
 from shared.records import Cutout, ModelInfo, Upload
+from shared.subject import measure
 from tests.conftest import photo
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from shared import foreground, matting
-from shared.cutter import shrink
+from shared import enhancement, foreground, matting, scaling
 from shared.options import CutOptions, MaskPreset
+from shared.subject import measure
 from shared.surroundings import Surroundings
 from tests.composites import Composite, colour_error, composite, full_blur_fusion, hairy_disc
 
@@ -54,11 +54,11 @@ def cost(step: Callable[[], object]) -> tuple[float, float]:
 
 def after_the_network(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
     size = (image.shape[1], image.shape[0])
-    enhanced = matting.enhance(mask, CutOptions(), MaskPreset.STANDARD)
-    uncertain = matting.uncertain(enhanced, mask, CutOptions())
-    surroundings = Surroundings.of(image, matting.to_alpha(uncertain, size))
-    refined = matting.refine(matting.to_alpha(enhanced, size), surroundings)
-    matting.measure(refined)
+    enhanced = enhancement.enhance(mask, CutOptions(), MaskPreset.STANDARD)
+    uncertain = enhancement.uncertain(enhanced, mask, CutOptions())
+    surroundings = Surroundings.of(image, scaling.to_alpha(uncertain, size))
+    refined = matting.refine(scaling.to_alpha(enhanced, size), surroundings)
+    measure(refined)
     return foreground.cut_out(image, refined, surroundings.with_matte(refined))
 
 
@@ -68,11 +68,11 @@ def costs(width: int, height: int) -> dict[str, tuple[float, float]]:
     image = composite(np.rint(np.clip(truth, 0, 1) * 255).astype(np.uint8)).image
     options = CutOptions()
     size = (width, height)
-    enhanced = matting.enhance(mask, options, MaskPreset.STANDARD)
-    alpha = matting.to_alpha(enhanced, size)
+    enhanced = enhancement.enhance(mask, options, MaskPreset.STANDARD)
+    alpha = scaling.to_alpha(enhanced, size)
 
     def surrounded() -> Surroundings:
-        return Surroundings.of(image, matting.to_alpha(matting.uncertain(enhanced, mask, options), size))
+        return Surroundings.of(image, scaling.to_alpha(enhancement.uncertain(enhanced, mask, options), size))
 
     surroundings = surrounded()
     refined = matting.refine(alpha, surroundings)
@@ -81,11 +81,11 @@ def costs(width: int, height: int) -> dict[str, tuple[float, float]]:
         f"{((surroundings.matte > 0) & (surroundings.matte < 255)).mean():.1%} were to the network"
     )
     steps: dict[str, Callable[[], object]] = {
-        "network's input": lambda: shrink(image, (1024, 1024)),
-        "enhance": lambda: matting.enhance(mask, options, MaskPreset.STANDARD),
-        "upsample": lambda: matting.to_alpha(enhanced, size),
+        "network's input": lambda: scaling.shrink(image, (1024, 1024)),
+        "enhance": lambda: enhancement.enhance(mask, options, MaskPreset.STANDARD),
+        "upsample": lambda: scaling.to_alpha(enhanced, size),
         "refine edges": lambda: matting.refine(alpha, surrounded()),
-        "subject": lambda: matting.measure(refined),
+        "subject": lambda: measure(refined),
         "merge": lambda: foreground.cut_out(image, refined, None),
         "merge, colours after refining": lambda: foreground.cut_out(image, refined, surroundings.with_matte(refined)),
         "merge, colours alone": lambda: foreground.cut_out(image, alpha, Surroundings.of(image, alpha)),
@@ -109,7 +109,7 @@ def network_s(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What a network at a quarter of the size makes of an alpha."""
     small = cv2.resize(alpha, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     mask = cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), 1)
-    return matting.to_alpha(mask, (alpha.shape[1], alpha.shape[0]))
+    return scaling.to_alpha(mask, (alpha.shape[1], alpha.shape[0]))
 
 
 def colour_methods() -> dict[str, Callable[[Composite], NDArray[np.generic]]]:

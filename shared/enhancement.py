@@ -1,0 +1,111 @@
+"""The network's mask, enhanced: contrast, floor, clean-up; and where the image may decide better."""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import NetworkFailed
+from shared.options import CutOptions, MaskPreset
+
+FAINT = 0.1  # opacity up to which a pixel links nothing and weighs nothing in the clean-up
+REACH = 1 / 128  # of the mask's side: how far from an edge the image may decide
+LEAST_REACH = 4  # pixels at network scale
+
+
+def enhance(probability: NDArray[np.float32], options: CutOptions, preset: MaskPreset) -> NDArray[np.float32]:
+    """The mask as the preset wants it: contrast, then floor, then clean-up (standard); clean-up (soft); as it is (off).
+
+    probability: float32, HxW, 0..1, at the network's scale. Gives a new array of that kind. An empty mask stays
+    empty: nothing is ever stretched to its own minimum and maximum. Raises NetworkFailed on values that are no numbers.
+    """
+    if not np.isfinite(probability).all():
+        raise NetworkFailed("the mask holds values that are not numbers")
+    mask = np.asarray(np.clip(probability, 0, 1), np.float32)
+    if preset is MaskPreset.OFF:
+        return mask
+    opacity = mask
+    if preset is not MaskPreset.SOFT:
+        opacity = contrast(mask, threshold=options.mask_threshold, slope=options.mask_contrast)
+        opacity = floor(opacity, level=options.mask_hard_floor)
+    return clean_up(opacity, mask, kernel=options.mask_kernel)
+
+
+def contrast(mask: NDArray[np.float32], *, threshold: float, slope: float) -> NDArray[np.float32]:
+    """Logistic curve L(p) = 1 / (1 + exp(-4 * slope * (p - threshold))), rescaled so that 0 -> 0 and 1 -> 1.
+
+    L is as steep as `slope` at the threshold (the derivative of a logistic at its centre is a quarter of its rate).
+    mask: float32, any shape, 0..1. Gives the same.
+    """
+    ends = _logistic(np.array([0, 1], np.float32), threshold, slope)
+    curve = _logistic(mask, threshold, slope)
+    curve -= ends[0]
+    curve /= ends[1] - ends[0]
+    return curve
+
+
+def _logistic(mask: NDArray[np.float32], threshold: float, slope: float) -> NDArray[np.float32]:
+    half_rate = 2 * slope  # 1 / (1 + exp(-2z)) = (1 + tanh z) / 2, which does not overflow
+    curve = np.multiply(mask, half_rate, dtype=np.float32)
+    curve -= np.float32(half_rate * threshold)
+    np.tanh(curve, out=curve)
+    curve += 1
+    curve *= 0.5
+    return curve
+
+
+def floor(mask: NDArray[np.float32], *, level: float) -> NDArray[np.float32]:
+    """(x - level) / (1 - level), never below 0: faint opacity goes, and what stays begins at 0 without a step."""
+    base = np.float32(level)
+    return np.asarray(np.maximum((mask - base) / (np.float32(1) - base), 0), np.float32)
+
+
+def clean_up(opacity: NDArray[np.float32], mask: NDArray[np.float32], *, kernel: int) -> NDArray[np.float32]:
+    """Without specks and pinholes of fewer than kernel x kernel pixels; soft edges and strands stay as they are.
+
+    A speck is a patch that not even faint opacity of `mask` (the network's own) links to anything larger: a strand
+    that contrast has cut in pieces is still hair. A pinhole is enclosed in opaque pixels.
+    opacity, mask: float32, HxW, 0..1. Gives opacity, changed in place.
+    """
+    if kernel <= 1:
+        return opacity
+    linked = np.maximum(opacity, mask) > FAINT
+    specks = _small(linked, opacity > FAINT, kernel, connectivity=8)
+    opacity[_grown(specks, kernel) & (~linked | specks)] = 0
+    holes = opacity < 1 - FAINT
+    pinholes = _small(holes, holes, kernel, connectivity=4, enclosed=True)
+    opacity[_grown(pinholes, kernel) & (~holes | pinholes)] = 1
+    return opacity
+
+
+def _small(
+    region: NDArray[np.bool_], counted: NDArray[np.bool_], kernel: int, *, connectivity: int, enclosed: bool = False
+) -> NDArray[np.bool_]:
+    """Pixels of connected components of `region` with fewer than kernel x kernel `counted` pixels."""
+    number, labels = cv2.connectedComponents(region.view(np.uint8), connectivity=connectivity)
+    small = np.bincount(labels[counted], minlength=number) < kernel * kernel
+    small[0] = False
+    if enclosed:
+        for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            small[side] = False
+    return np.asarray(small[labels]) if small.any() else np.zeros(region.shape, np.bool_)
+
+
+def _grown(region: NDArray[np.bool_], kernel: int) -> NDArray[np.bool_]:
+    return np.asarray(cv2.dilate(region.view(np.uint8), np.ones((kernel, kernel), np.uint8))).view(np.bool_)
+
+
+def uncertain(
+    opacity: NDArray[np.float32], probability: NDArray[np.float32], options: CutOptions
+) -> NDArray[np.float32]:
+    """The mask that tells where edges may be refined: near the edges of `opacity`, the network's own without specks.
+
+    Contrast and floor decide what the network was unsure of; near an edge, the image knows better. Elsewhere the result
+    is 0 or 1, so that a doubt about a whole region stays decided. float32, HxW, 0..1, all three.
+    """
+    mask = clean_up(np.asarray(np.clip(probability, 0, 1), np.float32), probability, kernel=options.mask_kernel)
+    inside = opacity >= 0.5
+    reach = max(LEAST_REACH, round(math.sqrt(opacity.size) * REACH))
+    edges = _grown(opacity > 0, 2 * reach + 1) & _grown(~inside, 2 * reach + 1)
+    return np.where(edges, mask, inside.astype(np.float32))
