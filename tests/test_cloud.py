@@ -419,7 +419,7 @@ def test_a_topic_that_fails_for_a_moment_still_gets_the_message_once(topics, pub
 def test_a_topic_that_keeps_failing_asks_for_redelivery_and_is_used_again_afterwards(topics):
     publisher = PubSubPublisher.connect(TOPIC, deadline_s=0.3)
     topics.fail_with = grpc.StatusCode.UNAVAILABLE
-    with pytest.raises(PublisherUnavailable, match="ordered failure"):
+    with pytest.raises(PublisherUnavailable, match="injected failure"):
         publisher.publish(message())
     assert topics.attempts > 1
     topics.fail_with = None

@@ -420,7 +420,7 @@ def test_a_failure_that_passes_is_survived_by_the_client(store, bucket, request_
 
 def test_a_failure_that_stays_reaches_the_caller_with_its_status(store, bucket):
     store.fail(503, operation="get", times=1)
-    with pytest.raises(exceptions.ServiceUnavailable, match="ordered failure"):
+    with pytest.raises(exceptions.ServiceUnavailable, match="injected failure"):
         bucket.blob("a").reload(retry=None)
     store.fail(403, operation="insert", name="b*")
     put(bucket, "a")

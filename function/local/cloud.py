@@ -13,7 +13,7 @@ PROJECT = "local"
 class LocalCloud:
     """Store, topics and Eventarc in this process, on free loopback ports.
 
-    spill_folder: where objects above 4 MiB live instead of memory.
+    spill_folder: takes objects above 4 MiB, which are kept in memory otherwise.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LocalCloud:
         self.store.stop()
 
     def environment(self) -> dict[str, str]:
-        """What the server needs to run against this cloud, as environment variables."""
+        """The environment variables with which the server runs against this cloud."""
         direct = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
         return {
             "NO_PROXY": direct,  # the clients would ask a proxy even for loopback addresses

@@ -45,11 +45,11 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that takes signals; 0 while there is none."""
+        """Of the process that takes signals; 0 if it is not running."""
         return self._process.pid if self._process is not None else 0
 
     def start(self) -> None:
-        """Start and wait for /startup. ServerFailed where that does not come."""
+        """Start and wait for /startup. ServerFailed if it does not come."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             # A session of its own: Ctrl-C reaches this process only, which then stops the server in order.
@@ -63,7 +63,7 @@ class ServerProcess:
             raise
 
     def stop(self) -> int | None:
-        """SIGTERM, then SIGKILL for whatever is left; the exit status, None where it never ran."""
+        """SIGTERM, then SIGKILL for whatever is left; the exit status, None if it never ran."""
         if self._process is None:
             return None
         if self._process.poll() is None:
@@ -75,7 +75,7 @@ class ServerProcess:
         return self._process.wait()
 
     def check(self) -> None:
-        """ServerFailed where the server ended by itself."""
+        """ServerFailed if the server ended by itself."""
         if self._process is not None and (status := self._process.poll()) is not None:
             raise ServerFailed(f"the server ended with status {status}:\n{self.log_text()[-TAIL:]}")
 

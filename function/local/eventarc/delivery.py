@@ -1,7 +1,7 @@
 """A stand-in for Eventarc: posts an event to the service for every new object, at least once.
 
-Like the push subscription behind the real one, it takes any answer outside ACKNOWLEDGED for a refusal and delivers
-again with exponential backoff, until the dead-letter list.
+As with the push subscription behind the real Eventarc, any status outside ACKNOWLEDGED is a failure: the event is
+delivered again with exponential backoff, and goes to the dead-letter list after the last attempt.
 """
 
 import heapq
@@ -32,7 +32,7 @@ ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
 
 
 class Transport(StrEnum):
-    """How events travel."""
+    """The format of a delivery."""
 
     EVENTARC = "eventarc"  # binary CloudEvents
     NOTIFICATION = "notification"  # the bucket's own notification, push-wrapped
@@ -40,20 +40,20 @@ class Transport(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Of the subscription. The cloud's values would be 10 s, 600 s, 5 to 100 attempts, 600 s."""
+    """Retries of the subscription. Pub/Sub's own values: 10 s, 600 s, 5 to 100 attempts, 600 s."""
 
     first_backoff_s: float = 0.1  # doubled after each refusal
     longest_backoff_s: float = 5.0
     max_attempts: int = 10  # then the event is a dead letter
-    ack_deadline_s: float = 600.0  # an answer that takes longer counts as a refusal
+    ack_deadline_s: float = 600.0  # a response that takes longer counts as a failure
 
     def backoff_s(self, attempts: int) -> float:
         return min(self.longest_backoff_s, self.first_backoff_s * 2.0 ** min(attempts - 1, 60))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One delivery: status 0 means that no answer came, and `problem` says why."""
+class DeliveryAttempt:
+    """One delivery; status 0: no response came, `problem` has the reason."""
 
     message: PushMessage
     url: str
@@ -78,8 +78,8 @@ class _Delivery:
 class Eventarc:
     """Delivers the finalize events of some buckets of a store.
 
-    url: where to; nothing is delivered before it is set. dead_letter_url: where dead letters are pushed, if anywhere.
-    duplicates: how many more times each event is delivered, whatever was answered.
+    url: the service; nothing is delivered before it is set. dead_letter_url: receives dead letters; empty = nobody.
+    duplicates: extra deliveries of each event, whatever the responses are.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Eventarc:
         project: str = "local",
     ) -> None:
         self.url, self.dead_letter_url, self.duplicates = url, dead_letter_url, duplicates
-        self.attempts: list[Attempt] = []
+        self.attempts: list[DeliveryAttempt] = []
         self.dead_letters: list[PushMessage] = []
         self._store, self._buckets = store, frozenset(buckets)
         self._transport, self._retry, self._project = transport, retry or RetryPolicy(), project
@@ -124,7 +124,7 @@ class Eventarc:
             thread.start()
 
     def stop(self) -> None:
-        """Deliver nothing more; a delivery under way is cut off."""
+        """Deliver nothing more; deliveries in progress are cut off."""
         with self._changed:
             self._stopped = True
             for connection in self._connections:
@@ -134,18 +134,18 @@ class Eventarc:
             thread.join(timeout=10)
 
     def connect(self, url: str, dead_letter_url: str = "") -> None:
-        """Say where the service is; what has waited for it is delivered now."""
+        """Set the service's URL; events that waited for it are delivered now."""
         with self._changed:
             self.url, self.dead_letter_url = url, dead_letter_url
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Hold every delivery that is not under way."""
+        """Hold every delivery that has not started."""
         with self._changed:
             self._paused = True
 
     def resume(self, *, newest_first: bool = False) -> None:
-        """Go on, on request in the reverse of the order in which the objects were written."""
+        """Continue; newest_first reverses the order in which the objects were written."""
         with self._changed:
             if newest_first:
                 now = time.monotonic()
@@ -156,7 +156,7 @@ class Eventarc:
             self._changed.notify_all()
 
     def deliver(self, message: PushMessage) -> None:
-        """Deliver a message again, or one that never came from the store."""
+        """Deliver a message again, or one that did not come from the store."""
         self._put(_Delivery(time.monotonic(), next(self._order), message))
 
     def wait(self, timeout: float = 60) -> None:
@@ -165,7 +165,9 @@ class Eventarc:
             if not self._changed.wait_for(self.idle, timeout):
                 raise TimeoutError(f"{len(self._heap) + self._working} deliveries are left after {timeout} s")
 
-    def wait_for(self, predicate: Callable[[Sequence[Attempt]], bool], timeout: float = 60) -> Sequence[Attempt]:
+    def wait_for(
+        self, predicate: Callable[[Sequence[DeliveryAttempt]], bool], timeout: float = 60
+    ) -> Sequence[DeliveryAttempt]:
         """The attempts so far, once `predicate` holds for them. TimeoutError after `timeout` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: predicate(tuple(self.attempts)), timeout):
@@ -173,7 +175,7 @@ class Eventarc:
             return tuple(self.attempts)
 
     def idle(self) -> bool:
-        """Nothing waits and nothing is under way."""
+        """Nothing waits and nothing is in progress."""
         with self._changed:
             return not self._heap and not self._working
 
@@ -200,7 +202,7 @@ class Eventarc:
                     self._changed.notify_all()
 
     def _next(self) -> _Delivery | None:
-        """The next delivery that is due, counted as under way; None when stopped."""
+        """The next delivery that is due, counted as in progress; None when stopped."""
         with self._changed:
             while not self._stopped:
                 wait_s = None
@@ -212,7 +214,7 @@ class Eventarc:
                 self._changed.wait(wait_s)
         return None
 
-    def _attempt(self, delivery: _Delivery) -> Attempt:
+    def _attempt(self, delivery: _Delivery) -> DeliveryAttempt:
         number = delivery.attempts + 1
         url = self.dead_letter_url if delivery.dead_letter else self.url
         if delivery.dead_letter or self._transport is Transport.NOTIFICATION:
@@ -221,7 +223,7 @@ class Eventarc:
         else:
             post = binary_post(delivery.message)
         status, problem = self._send(url, post)
-        return Attempt(message=delivery.message, url=url, number=number, status=status, problem=problem)
+        return DeliveryAttempt(message=delivery.message, url=url, number=number, status=status, problem=problem)
 
     def _send(self, url: str, post: Post) -> tuple[int, str]:
         parts = urlsplit(url)
@@ -242,7 +244,7 @@ class Eventarc:
                 self._connections.discard(connection)
             connection.close()
 
-    def _settle(self, delivery: _Delivery, attempt: Attempt) -> None:
+    def _settle(self, delivery: _Delivery, attempt: DeliveryAttempt) -> None:
         with self._changed:
             self.attempts.append(attempt)
             delivery.attempts += 1
@@ -252,9 +254,9 @@ class Eventarc:
                 delivery.due = time.monotonic() + self._retry.backoff_s(delivery.attempts)
                 self._put(delivery)
             elif not delivery.dead_letter:
-                self._bury(delivery)
+                self._dead_letter(delivery)
 
-    def _bury(self, delivery: _Delivery) -> None:
+    def _dead_letter(self, delivery: _Delivery) -> None:
         letter = dead_lettered(
             delivery.message, project=self._project, subscription=self._subscription, attempts=delivery.attempts
         )
@@ -268,4 +270,4 @@ def _cut(connection: http.client.HTTPConnection) -> None:
         if connection.sock is not None:
             connection.sock.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # the other side was faster
+        return  # closed by the service already

@@ -1,4 +1,4 @@
-"""The forms in which a finalized object reaches the service, as Eventarc and Pub/Sub push give them.
+"""The requests by which a finalized object reaches the service, in the formats of Eventarc and Pub/Sub push.
 
 Event format: https://cloud.google.com/eventarc/docs/event-format and the CloudEvents binding for Pub/Sub;
 notifications: https://cloud.google.com/storage/docs/pubsub-notifications;
@@ -19,7 +19,7 @@ FINALIZED = "google.cloud.storage.object.v1.finalized"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushMessage:
-    """One message as the topic between Cloud Storage and the service holds it."""
+    """One message in the topic between Cloud Storage and the service."""
 
     id: str
     attributes: Mapping[str, str]
@@ -29,7 +29,7 @@ class PushMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """What one delivery sends."""
+    """The HTTP request of one delivery."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -91,7 +91,7 @@ def binary_post(message: PushMessage) -> Post:
 
 
 def wrapped_post(message: PushMessage, subscription: str, attempt: int) -> Post:
-    """A Pub/Sub push request: the message wrapped in JSON, both spellings of its two own fields included."""
+    """A Pub/Sub push request: the message wrapped in JSON, with both spellings of its id and time."""
     published = rfc3339(message.published)
     wrapped = {
         "attributes": dict(message.attributes),

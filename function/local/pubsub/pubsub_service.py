@@ -1,4 +1,4 @@
-"""The gRPC face of the local topics: the Publisher and Subscriber methods that the official clients call."""
+"""The gRPC interface of the local topics: the Publisher and Subscriber methods that the official clients call."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ LONGEST_PULL_S = 1.0  # a pull without messages answers empty after this, well b
 
 
 class Refused(Exception):
-    """A request that Pub/Sub refuses, with its gRPC status."""
+    """A request that Pub/Sub refuses, with the gRPC status."""
 
     def __init__(self, code: grpc.StatusCode, detail: str) -> None:
         super().__init__(detail)
@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 class Topics(Protocol):
-    """What the service needs from the topics behind it. Every method may raise Refused."""
+    """What the service calls. Every method may raise Refused."""
 
     def create_topic(self, name: str) -> None: ...
     def delete_topic(self, name: str) -> None: ...
@@ -34,7 +34,7 @@ class Topics(Protocol):
 
 
 class _Empty:
-    """google.protobuf.Empty behind the two methods that the other message types have."""
+    """google.protobuf.Empty with the serialisation methods of the other message types."""
 
     @staticmethod
     def serialize(_: None) -> bytes:
@@ -153,7 +153,7 @@ class _Subscriber:
 
 
 def _follow(requests: Iterator[types.StreamingPullRequest], subscription: Subscription) -> None:
-    """Acknowledgements and deadlines that come up the stream, until the client closes it."""
+    """Apply the acknowledgements and deadlines that the client sends, until it closes the stream."""
     try:
         for request in requests:
             subscription.acknowledge(request.ack_ids)
@@ -161,7 +161,7 @@ def _follow(requests: Iterator[types.StreamingPullRequest], subscription: Subscr
             for ack_id, seconds in extensions:
                 subscription.extend([ack_id], seconds)
     except grpc.RpcError:
-        return  # the client cut the stream
+        return  # the client closed the stream
 
 
 def _described(subscription: Subscription) -> types.Subscription:

@@ -1,4 +1,4 @@
-"""Pull subscriptions of the local topic: what is waiting, what is out, and when it comes back."""
+"""Pull subscriptions of the local topic: waiting and outstanding messages, acknowledgement deadlines, filters."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ _TERM = re.compile(
 
 
 def compile_filter(text: str) -> Filter:
-    """A subscription filter: terms joined by AND. ValueError for what this does not know.
+    """A subscription filter: terms joined by AND. ValueError for other syntax.
 
     Language: https://cloud.google.com/pubsub/docs/subscription-message-filter
     """
@@ -80,7 +80,7 @@ class Subscription:
                 if remaining <= 0:
                     return []
                 self._changed.wait(min(remaining, 0.05))
-            return [self._hand_out() for _ in range(min(limit, len(self._waiting)))]
+            return [self._deliver() for _ in range(min(limit, len(self._waiting)))]
 
     def acknowledge(self, ack_ids: Iterable[str]) -> None:
         with self._changed:
@@ -88,7 +88,7 @@ class Subscription:
                 self._outstanding.pop(ack_id, None)
 
     def extend(self, ack_ids: Iterable[str], seconds: int) -> None:
-        """Move the deadline; 0 seconds ask for the message again at once."""
+        """Move the deadline; 0 seconds: deliver the message again at once."""
         with self._changed:
             for ack_id in ack_ids:
                 if ack_id in self._outstanding:
@@ -101,7 +101,7 @@ class Subscription:
         self._waiting.extendleft(reversed([self._outstanding.pop(ack_id).message for ack_id in overdue]))
         return bool(self._waiting)
 
-    def _hand_out(self) -> ReceivedMessage:
+    def _deliver(self) -> ReceivedMessage:
         message, ack_id = self._waiting.popleft(), f"{self.name}:{next(self._numbers)}"
         self._outstanding[ack_id] = _Outstanding(message, time.monotonic() + self.ack_deadline_s)
         return ReceivedMessage(ack_id=ack_id, message=message)

@@ -25,7 +25,7 @@ LARGEST_VALUE = 1024  # bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedMessage:
-    """One message that a topic took."""
+    """One published message."""
 
     topic: str
     id: str
@@ -43,7 +43,7 @@ class _Topic:
 class LocalTopics:
     """Topics, their pull subscriptions and the gRPC server: `with LocalTopics() as topics: ... topics.address`.
 
-    fail_with: a status that every publish request is refused with, until it is None again.
+    fail_with: the status of every publish request; None: they succeed.
     delay_s: seconds that every publish request takes.
     attempts: publish requests so far, refused ones included.
     """
@@ -62,7 +62,7 @@ class LocalTopics:
         options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         self._server = grpc.server(futures.ThreadPoolExecutor(threads), options=options)
         self._server.add_generic_rpc_handlers(service_handlers(self))
-        self.address = f"{host}:{self._server.add_insecure_port(f'{host}:{port}')}"  # what PUBSUB_EMULATOR_HOST takes
+        self.address = f"{host}:{self._server.add_insecure_port(f'{host}:{port}')}"  # the value of PUBSUB_EMULATOR_HOST
 
     def __enter__(self) -> "LocalTopics":
         self.start()
@@ -79,7 +79,7 @@ class LocalTopics:
 
     @property
     def messages(self) -> Sequence[PublishedMessage]:
-        """Everything that was taken, in order."""
+        """All published messages, in order."""
         with self._changed:
             return tuple(self._messages)
 
@@ -93,12 +93,12 @@ class LocalTopics:
             return tuple(self._messages)
 
     def fail_next(self, code: grpc.StatusCode, times: int = 1) -> None:
-        """Refuse the next `times` publish requests and keep nothing of them."""
+        """Refuse the next `times` publish requests and store nothing of them."""
         with self._changed:
             self._failures += [code] * times
 
     def lose_next_answer(self, times: int = 1) -> None:
-        """Take the next `times` publish requests but answer UNAVAILABLE, so that the client publishes again."""
+        """Store the next `times` publish requests but answer UNAVAILABLE, so that the client publishes again."""
         with self._changed:
             self._answers_to_lose += times
 
@@ -119,19 +119,19 @@ class LocalTopics:
             return sorted(self._topics)
 
     def publish(self, topic: str, messages: Sequence[types.PubsubMessage]) -> list[str]:
-        """Take messages and give their ids, or fail as ordered."""
+        """Store messages and return their ids, or fail as injected."""
         time.sleep(self.delay_s)
         with self._changed:
             self.attempts += 1
             if failure := self.fail_with or (self._failures.pop(0) if self._failures else None):
-                raise Refused(failure, "ordered failure")
+                raise Refused(failure, "injected failure")
             to = self._topic(topic)
             check_messages(messages)
             ids = [self._take(to, message) for message in messages]
             self._changed.notify_all()
             if self._answers_to_lose:
                 self._answers_to_lose -= 1
-                raise Refused(grpc.StatusCode.UNAVAILABLE, "ordered failure: taken, but the answer is lost")
+                raise Refused(grpc.StatusCode.UNAVAILABLE, "injected failure: stored, but the answer is lost")
         return ids
 
     def create_subscription(self, asked: types.Subscription) -> Subscription:

@@ -1,4 +1,4 @@
-"""The bytes of one stored object: kept in memory or in an unnamed file, with the two checksums Cloud Storage keeps."""
+"""The bytes of one stored object, in memory or in an unnamed file, with the two checksums of Cloud Storage."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from typing import IO
 import google_crc32c
 
 BLOCK = 1 << 20  # bytes per read and write
-SPILL_ABOVE = 4 << 20  # bytes; larger bodies go to the spill folder, where there is one
+SPILL_ABOVE = 4 << 20  # bytes; larger bodies go to the spill folder, if there is one
 
 
 class Body:
@@ -74,7 +74,7 @@ class Body:
 
 
 def flipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes with one bit of the first block wrong, as a bad transfer would leave them."""
+    """The same bytes with one bit of the first block flipped."""
     remaining = iter(blocks)
     for block in remaining:
         yield bytes([block[0] ^ 1]) + block[1:]

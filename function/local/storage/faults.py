@@ -1,4 +1,4 @@
-"""Failures that tests and demonstrations order from the local object store, instead of patching the client."""
+"""Injected failures of the local object store, for tests and demonstrations: the client stays unpatched."""
 
 import threading
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Effect(StrEnum):
 
 
 class Gate:
-    """Where a held request waits: a test sees it arrive, does something, and lets it go on."""
+    """Holds one request: a test waits until it has arrived, acts, and opens the gate."""
 
     def __init__(self) -> None:
         self._arrived = threading.Event()
@@ -41,7 +41,7 @@ class Gate:
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One ordered failure: which requests, how often, and what happens to them.
+    """One injected failure: which requests, how often, and what happens to them.
 
     operation: insert (media and multipart), start and chunk (resumable), get, download, list, patch, delete, rewrite,
     or a pattern; object: a name or pattern, as in fnmatch.
@@ -52,14 +52,14 @@ class Fault:
     object: str = "*"
     times: int = 1
     status: int = 503
-    message: str = "ordered failure"
+    message: str = "injected failure"
     after: int = 0  # bytes
     delay_s: float = 0.0
     gate: Gate | None = field(default=None, compare=False)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Fault":
-        """The control route's form: the same names. ValueError says what is wrong."""
+        """From the control route's JSON: the same names. ValueError if it is malformed."""
         known = {item.name for item in fields(cls)} - {"gate"}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -76,7 +76,7 @@ class Fault:
 
 
 class FaultPlan:
-    """The failures still to come, first ordered, first used."""
+    """The faults that are still due, used in the order in which they were added."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -88,7 +88,7 @@ class FaultPlan:
         return fault
 
     def take(self, operation: str, name: str) -> Fault | None:
-        """The fault for this request, used up by one; None where all is well."""
+        """The fault for this request, counted down by one; None if there is none."""
         with self._lock:
             for fault in self._faults:
                 if fault.matches(operation, name):
@@ -101,7 +101,7 @@ class FaultPlan:
             return [fault for fault in self._faults if fault.times > 0]
 
     def clear(self) -> None:
-        """Forget all faults and let go of held requests."""
+        """Remove all faults and release held requests."""
         with self._lock:
             for fault in self._faults:
                 if fault.gate is not None:

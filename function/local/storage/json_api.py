@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from function.local.storage.body import Body, flipped
-from function.local.storage.listing import LARGEST_PAGE, Listing, page
+from function.local.storage.listing import LARGEST_PAGE, ListQuery, page
 from function.local.storage.objects import WRITABLE, LiveObject, ObjectTable, invalid
 from function.local.storage.request import Request
 from function.local.storage.resumable import ContentRange, Session, Sessions, accept
@@ -33,6 +33,24 @@ class JsonApi:
         self._table = table
         self._folder = spill_folder
         self._sessions = Sessions()
+        self._operations: Mapping[str, Callable[[Request], Response]] = {
+            "list_buckets": self._list_buckets,
+            "insert_bucket": self._insert_bucket,
+            "get_bucket": self._get_bucket,
+            "delete_bucket": self._delete_bucket,
+            "list": self._list,
+            "get": self._get,
+            "download": self._download,
+            "patch": self._patch,
+            "replace_metadata": self._replace_metadata,
+            "delete": self._delete,
+            "rewrite": self._rewrite,
+            "copy": self._copy,
+            "insert": self._insert,
+            "start": self._start,
+            "chunk": self._chunk,
+            "cancel": self._cancel,
+        }
 
     def upload_name(self, request: Request) -> str:
         """The object that a chunk belongs to."""
@@ -40,8 +58,7 @@ class JsonApi:
 
     def answer(self, request: Request) -> Response:
         """Do what the request asks. Raises StoreError for what Cloud Storage refuses."""
-        method: Callable[[Request], Response] = getattr(self, f"_{request.operation}")
-        return method(request)
+        return self._operations[request.operation](request)
 
     def _list_buckets(self, request: Request) -> Response:
         items = [bucket_resource(bucket, request.base_url) for bucket in self._table.buckets()]
@@ -60,7 +77,7 @@ class JsonApi:
 
     def _list(self, request: Request) -> Response:
         limit = request.integer("maxResults")
-        listing = Listing(
+        query = ListQuery(
             prefix=request.query.get("prefix", ""),
             delimiter=request.query.get("delimiter", ""),
             start=request.query.get("startoffset", ""),
@@ -68,7 +85,7 @@ class JsonApi:
             limit=LARGEST_PAGE if limit is None else max(1, min(limit, LARGEST_PAGE)),
             token=_open_token(request.query.get("pagetoken", "")),
         )
-        found = page(self._table.objects(request.names["bucket"]), listing)
+        found = page(self._table.objects(request.names["bucket"]), query)
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if found.items:
             answer["items"] = [object_resource(item, request.base_url) for item in found.items]

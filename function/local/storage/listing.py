@@ -1,16 +1,16 @@
-"""Listings of a bucket: names in order, common prefixes, pages."""
+"""List requests to a bucket: names in order, common prefixes, pages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from function.local.storage.objects import LiveObject
 
-LARGEST_PAGE = 1000  # entries of one answer
+LARGEST_PAGE = 1000  # entries in one response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One answer of a listing; `token` is empty on the last one."""
+    """One page of the result; `token` is empty on the last one."""
 
     items: Sequence[LiveObject]
     prefixes: Sequence[str]
@@ -18,8 +18,8 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """What a listing asks for. Names compare by their UTF-8 bytes."""
+class ListQuery:
+    """The parameters of a list request. Names compare by their UTF-8 bytes."""
 
     prefix: str = ""
     delimiter: str = ""
@@ -29,19 +29,19 @@ class Listing:
     token: str = ""
 
 
-def page(objects: Mapping[str, LiveObject], listing: Listing) -> Page:
+def page(objects: Mapping[str, LiveObject], query: ListQuery) -> Page:
     """One page of names in order; names that share a prefix up to the delimiter appear as that prefix, once."""
     items: list[LiveObject] = []
     prefixes: list[str] = []
-    last = listing.token
+    last = query.token
     for name in sorted(objects, key=str.encode):
-        if _outside(name, listing):
+        if _outside(name, query):
             continue
-        common = _common_prefix(name, listing)
+        common = _common_prefix(name, query)
         key = common or name
         if key.encode() <= last.encode():
             continue
-        if len(items) + len(prefixes) == listing.limit:
+        if len(items) + len(prefixes) == query.limit:
             return Page(items=items, prefixes=prefixes, token=last)
         if common:
             prefixes.append(common)
@@ -51,15 +51,15 @@ def page(objects: Mapping[str, LiveObject], listing: Listing) -> Page:
     return Page(items=items, prefixes=prefixes, token="")
 
 
-def _outside(name: str, listing: Listing) -> bool:
-    if not name.startswith(listing.prefix) or name.encode() < listing.start.encode():
+def _outside(name: str, query: ListQuery) -> bool:
+    if not name.startswith(query.prefix) or name.encode() < query.start.encode():
         return True
-    return bool(listing.end) and name.encode() >= listing.end.encode()
+    return bool(query.end) and name.encode() >= query.end.encode()
 
 
-def _common_prefix(name: str, listing: Listing) -> str:
-    """The name up to and with the first delimiter after the listing's prefix; empty where there is none."""
-    if not listing.delimiter:
+def _common_prefix(name: str, query: ListQuery) -> str:
+    """The name up to and with the first delimiter after the query's prefix; empty if there is none."""
+    if not query.delimiter:
         return ""
-    cut = name.find(listing.delimiter, len(listing.prefix))
-    return "" if cut < 0 else name[: cut + len(listing.delimiter)]
+    cut = name.find(query.delimiter, len(query.prefix))
+    return "" if cut < 0 else name[: cut + len(query.delimiter)]

@@ -109,7 +109,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finalized:
-    """A new generation came to live; `overwrote` is the generation that it replaced, 0 where there was none."""
+    """A new live generation; `overwrote` is the generation that it replaced, 0 if there was none."""
 
     object: LiveObject
     overwrote: int
@@ -163,7 +163,7 @@ class ObjectTable:
     def get(
         self, bucket: str, name: str, generation: int | None = None, conditions: Preconditions = ANYTHING
     ) -> LiveObject:
-        """The live object; 404 where there is none or it has another generation (nothing is versioned here)."""
+        """The live object; 404 if there is none or it has another generation (nothing is versioned here)."""
         live = self.live(bucket, name)
         if live is None or generation not in (None, live.generation):
             raise not_found(f"No such object: {bucket}/{name}")

@@ -1,4 +1,4 @@
-"""Resumable uploads: sessions that collect chunks until the last byte is there.
+"""Resumable uploads: a session collects chunks until it has the last byte.
 
 Protocol: https://cloud.google.com/storage/docs/performing-resumable-uploads
 """
@@ -26,7 +26,7 @@ class Session:
     fields: Mapping[str, Any]
     checksums: Mapping[str, str]  # "crc32c" and "md5Hash" that the client announced
     conditions: Preconditions
-    declared: int | None  # bytes, where the client said so at the start
+    declared: int | None  # bytes, if the client declared it at the start
     body: Body
     result: LiveObject | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
@@ -67,7 +67,7 @@ class Sessions:
             self._sessions[session.id] = session
 
     def name(self, upload_id: str) -> str:
-        """The object that an upload will make; empty where there is no such upload."""
+        """The object that an upload will make; empty if there is no such upload."""
         with self._lock:
             session = self._sessions.get(upload_id)
         return session.name if session else ""

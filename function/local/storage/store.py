@@ -1,7 +1,7 @@
 """An object store that speaks the Cloud Storage JSON API on a loopback port, for the local run and the tests.
 
-The official client reaches it through STORAGE_EMULATOR_HOST. Failures are ordered from `LocalStore.faults`, or by HTTP:
-POST, GET and DELETE /_local/faults.
+The official client reaches it through STORAGE_EMULATOR_HOST. Failures are injected through `LocalStore.faults` or over
+HTTP: POST, GET and DELETE /_local/faults.
 """
 
 import json
@@ -30,7 +30,7 @@ _REASONS = {408: "requestTimeout", 429: "rateLimitExceeded", 500: "internalError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request that the store answered (status 0: the connection was reset instead)."""
+    """One request that the store answered (status 0: the connection was reset)."""
 
     operation: str
     bucket: str
@@ -50,7 +50,7 @@ class Call:
 class LocalStore:
     """The store: `with LocalStore() as store: ... store.url`.
 
-    spill_folder: where objects above 4 MiB live instead of memory.
+    spill_folder: takes objects above 4 MiB, which are kept in memory otherwise.
     """
 
     def __init__(self, spill_folder: Path | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -128,13 +128,13 @@ class _Server(ThreadingHTTPServer):
                 _shut_down(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are no news; anything else is shown."""
+        """Closed connections are normal; anything else is printed."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 class _ConnectionBroken(Exception):
-    """The client went away or a fault says so: there is nobody to answer."""
+    """The client closed the connection, or a fault does: no response can be sent."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - the names that http.server calls
 
     def _receive_request(self, request: Request) -> Fault | None:
-        """Read the body and pick the fault ordered for this request. Only a chunk's fault may cut its body short."""
+        """Read the body and take the fault for this request. Only a chunk's fault may cut its body short."""
         store = self.server.store
         if request.operation != "chunk":
             request.body, _ = self._receive()
@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body, True
 
     def _incoming(self) -> Iterator[bytes]:
-        """The request's body in blocks; ConnectionError where it ends early."""
+        """The request's body in blocks; ConnectionError if it ends early."""
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
                 yield self._exactly(size)
@@ -272,7 +272,7 @@ def _shut_down(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # the other side was faster
+        return  # closed by the client already
 
 
 def control(faults: FaultPlan, method: str, body: bytes) -> Response:

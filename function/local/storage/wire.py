@@ -1,4 +1,4 @@
-"""The forms in which the JSON API gives and takes things: resources, errors, media, multipart bodies, checksums."""
+"""The JSON API's representations: resources, errors, media, multipart bodies, checksums."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from function.local.storage.objects import Bucket, LiveObject, Resource, StoreEr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """One HTTP answer; `length` bytes come from `blocks`."""
+    """One HTTP response; `blocks` gives `length` bytes."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ def text_response(text: str, status: int) -> Response:
 
 
 def error_response(error: StoreError, operation: str = "") -> Response:
-    """The JSON API's error document; a plain sentence where media was asked for; nothing with 304."""
+    """The JSON API's error document; plain text for a media request; no body with 304."""
     if error.status == 304:
         return Response(status=304)
     if operation == "download":
@@ -86,7 +86,7 @@ def object_resource(item: LiveObject, base_url: str) -> Resource:
 
 
 def media_response(item: LiveObject, headers: Mapping[str, str]) -> Response:
-    """The object's bytes: all or a range; decompressed where it is stored as gzip and the reader does not take gzip."""
+    """The object's bytes: all or a range; decompressed if it is stored as gzip and the client does not accept gzip."""
     encoding = item.fields.get("contentEncoding", "")
     common = {
         "Content-Type": item.fields.get("contentType", "application/octet-stream"),
@@ -129,7 +129,7 @@ def _ranged(body: Body, headers: dict[str, str], wanted: str) -> Response:
 
 
 def resume_incomplete(kept: int) -> Response:
-    """The answer to a chunk or a question of an upload under way; no Range while nothing is kept."""
+    """The answer to a chunk or a question of an upload in progress; no Range while nothing is kept."""
     return Response(status=308, headers={"Range": f"bytes=0-{kept - 1}"} if kept else {})
 
 
