@@ -70,6 +70,8 @@ def save_tiny_model(folder: Path) -> None:
     )
     with torch.no_grad():
         last = network.decoder.conv_out1[-1]
+        assert isinstance(last, torch.nn.Conv2d)
+        assert last.bias is not None
         last.weight.mul_(0.01)
         last.bias.fill_(6.0)
     network.save_pretrained(folder)

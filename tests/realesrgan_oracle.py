@@ -76,7 +76,7 @@ def main(out: Path) -> None:
         arrays[name] = np.ascontiguousarray(enlarged[cut, cut, ::-1])
         arrays[f"{name} keys"] = np.array([f"{key} {','.join(map(str, v.shape))}" for key, v in state.items()])
         checkpoint.unlink()
-    np.savez_compressed(out, **arrays)
+    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]  # its stubs take any keyword for allow_pickle
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 from google.auth.credentials import AnonymousCredentials
@@ -67,7 +68,7 @@ class Service:
     def image(self, result: str) -> Image.Image:
         return Image.open(io.BytesIO(self.results.blob(result).download_as_bytes()))
 
-    def post(self, path: str, **request: object) -> requests.Response:
+    def post(self, path: str, **request: Any) -> requests.Response:
         return requests.post(f"{self.server.url}{path}", timeout=60, **request)
 
     def wait_for_log(self, text: str, timeout: float = 30) -> None:

@@ -4,8 +4,9 @@ import csv
 import io
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from function.backfill.archive import GcsArchive
 from function.backfill.job import UNFINISHED, Task
 from function.backfill.worklist import BucketListing, Item, Manifest, Prices, Shard, estimate
-from function.handler import HandledUpload
+from function.handler import HandledUpload, Handler
 from function.local import LocalCloud
 from shared.errors import SettingsError, StorageUnavailable
 from shared.records import Upload
@@ -63,7 +64,7 @@ class Remembered:
     def recall(self) -> dict[str, object]:
         return self.state
 
-    def remember(self, state: dict[str, object]) -> None:
+    def remember(self, state: Mapping[str, object]) -> None:
         self.state = dict(state)
 
 
@@ -90,7 +91,14 @@ class Scripted:
 
 
 def task(handler: Scripted, work: Listed, memory: Remembered, **given: float) -> Task:
-    return Task(handler, work, Shard(), memory, threads=int(given.get("threads", 2)), seconds=given.get("seconds", 60))
+    return Task(
+        cast("Handler", handler),
+        work,
+        Shard(),
+        memory,
+        threads=int(given.get("threads", 2)),
+        seconds=given.get("seconds", 60),
+    )
 
 
 @given(listed=st.sets(names, max_size=30), count=st.integers(1, 7))

@@ -107,7 +107,7 @@ def test_a_bad_item_fails_alone():
 
 
 def test_a_network_that_answers_too_little_is_an_error_for_everyone():
-    batcher = MicroBatcher(lambda items: [], max_batch=2)
+    batcher = MicroBatcher[int, int](lambda items: [], max_batch=2)
     with pytest.raises(RuntimeError, match="1 items gave 0 results"):
         batcher(1)
     batcher.stop()

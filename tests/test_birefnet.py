@@ -1,5 +1,5 @@
 import logging
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -223,6 +223,8 @@ def test_the_order_of_the_trained_embedded_weights_is_read_rightly_and_that_of_t
     assert detect_patch_order(to_legacy(telling)) == "legacy"
     save_file(stored_in(state, "legacy", meant="current"), tmp_path / HUB_FILE)
     one, other = load(EMBEDDED, device="cpu"), load(str(tmp_path), device="cpu", size=(256, 256))
+    assert isinstance(one.network, BiRefNet)
+    assert isinstance(other.network, BiRefNet)
     assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True))
 
 
@@ -277,7 +279,7 @@ def test_side_outputs_leave_the_logits_as_they_are():
 
 
 def test_a_new_network_starts_with_plain_convolutions():
-    deformable = BiRefNet(tiny_config()).squeeze_module[0].dec_att.aspp_deforms[1].atrous_conv
+    deformable = BiRefNet(tiny_config()).get_submodule("squeeze_module.0.dec_att.aspp_deforms.1.atrous_conv")
     x = torch.randn(1, 8, 6, 5)
     expected = F.conv2d(x, deformable.regular_conv.weight, padding=1)
     assert torch.allclose(deformable(x), expected, atol=1e-5)
@@ -373,6 +375,7 @@ def test_prefixes_of_training_wrappers_and_half_precision_open(tmp_path):
     state = {f"module._orig_mod.{k}": v.half() if v.is_floating_point() else v for k, v in tiny().state_dict().items()}
     torch.save(state, tmp_path / "epoch.pth")
     segmenter = load(str(tmp_path / "epoch.pth"), device="cpu", size=(96, 64))
+    assert isinstance(segmenter.network, BiRefNet)
     assert next(segmenter.network.parameters()).dtype == torch.float32
     assert segmenter.info.id == "epoch.pth"
 
@@ -420,7 +423,8 @@ def test_a_saved_network_segments_with_its_own_size_and_normalisation(tmp_path):
     with torch.inference_mode():
         logits = ours(torch.from_numpy(normalised).float().permute(2, 0, 1)[None])
     (mask,) = segmenter([rgb])
-    assert (mask.shape, mask.dtype) == ((64, 96), np.float32)
+    assert mask.shape == (64, 96)
+    assert mask.dtype == np.float32
     assert np.allclose(mask, logits.sigmoid()[0, 0].numpy(), atol=1e-5)
 
 
@@ -495,17 +499,9 @@ def test_threads_share_one_segmenter(tmp_path):
     segmenter = BiRefNetSegmenter(network=tiny(), size=(96, 64), info=INFO)
     images = pictures(4)
     alone = [segmenter([rgb])[0] for rgb in images]
-    together: dict[int, np.ndarray] = {}
-
-    def work(index: int) -> None:
-        together[index] = segmenter([images[index]])[0]
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(np.allclose(together[index], alone[index], atol=1e-6) for index in range(4))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda rgb: segmenter([rgb])[0], images))
+    assert all(np.allclose(one, other, atol=1e-6) for one, other in zip(together, alone, strict=True))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from google.cloud import pubsub_v1, storage
+from google.pubsub_v1 import types
 
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.local import LocalCloud
@@ -383,7 +384,7 @@ def test_a_published_message_arrives_with_its_data_and_attributes(either, monkey
         for index in range(3):
             publisher.publish(message(index))
         publisher.close()
-        received = []
+        received: list[types.ReceivedMessage] = []
         while len(received) < 3:
             received += subscriber.pull(subscription=subscription, max_messages=10, timeout=10).received_messages
     assert [(item.message.data, dict(item.message.attributes)) for item in received] == [

@@ -220,9 +220,9 @@ def test_a_matting_network_refines_the_matte(opened):
 
 def test_the_hash_covers_every_network_that_the_options_run(opened):
     cutter = opened(upscaler=Doubling(), refiner=Eroding())
-    texts = ({}, {"esrgan_stage": "after"}, {"alpha_matting": "vitmatte"})
-    texts = (*texts, {"esrgan_stage": "after", "alpha_matting": "vitmatte"})
-    hashes = [cutter.weights_sha256(CutOptions.from_texts(text)) for text in texts]
+    enlarged, refined = {"esrgan_stage": "after"}, {"alpha_matting": "vitmatte"}
+    wanted: list[dict[str, str]] = [{}, enlarged, refined, enlarged | refined]
+    hashes = [cutter.weights_sha256(CutOptions.from_texts(texts)) for texts in wanted]
     assert hashes[0] == "ab" * 32
     assert len(set(hashes)) == 4
     assert {len(each) for each in hashes} == {64}

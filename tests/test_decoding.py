@@ -231,7 +231,7 @@ def test_the_transparent_value_of_a_png_is_transparent_in_every_depth(bits, colo
 
 # Orientation
 
-WITH_EXIF = {
+WITH_EXIF: dict[str, dict[str, object]] = {
     "JPEG": {"quality": 97, "subsampling": 0},
     "PNG": {},
     "WEBP": {"lossless": True},

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from typing import NoReturn
 
 import flask
 import pytest
@@ -40,7 +41,7 @@ def test_a_fault_of_the_gpu_is_told_from_other_faults() -> None:
 
 
 def test_after_a_fault_of_the_gpu_the_upload_is_delivered_again_and_the_process_ends(terminated: list[int]) -> None:
-    def failing(_upload: Upload) -> None:
+    def failing(_upload: Upload) -> NoReturn:
         raise GpuUnavailable("the GPU failed")
 
     with flask.Flask("test").test_request_context(), pytest.raises(ServiceUnavailable):

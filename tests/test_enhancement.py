@@ -51,7 +51,9 @@ def test_the_slope_at_the_threshold_is_the_contrast():
 @given(options=options)
 def test_nothing_stays_nothing_and_certain_stays_certain(options):
     for preset in (MaskPreset.STANDARD, MaskPreset.SOFT, MaskPreset.OFF):
-        halves = enhancement.enhance(np.float32([[0], [1]]).repeat(40, axis=0).repeat(40, axis=1), options, preset)
+        halves = enhancement.enhance(
+            np.array([[0], [1]], np.float32).repeat(40, axis=0).repeat(40, axis=1), options, preset
+        )
         assert (halves[:40] == 0).all()
         assert (halves[40:] == 1).all()
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import numpy as np
@@ -71,7 +72,12 @@ class Shop:
 
     def open(self, **changes):
         """An instance of the service; another one shares nothing with the first but the cloud."""
-        parts = {"store": self.store, "publisher": self.publisher, "cutter": self.cutter, "settings": self.settings}
+        parts: dict[str, Any] = {
+            "store": self.store,
+            "publisher": self.publisher,
+            "cutter": self.cutter,
+            "settings": self.settings,
+        }
         parts |= {"now": lambda: self.time, "stopping": lambda: next(self.answers, False)}
         return Handler(**parts | changes)
 
@@ -149,7 +155,7 @@ def test_an_upload_becomes_a_cutout_with_the_uploads_own_colours_and_a_message(s
     original = decoding.decode(photo(), max_pixels=10**6)
     inside = stored.alpha == 255
     assert np.array_equal(stored.rgb[inside], original.rgb[inside])
-    assert 0.1 < inside.mean() < 0.5
+    assert 0.1 < np.mean(inside) < 0.5
     [message] = shop.said
     assert (outcome.status, outcome.message, outcome.repeated) == ("completed", message, False)
     assert (message.source.name, message.source.generation) == ("shoes/12.jpg", str(upload.generation))
@@ -516,6 +522,8 @@ def test_an_instance_that_stops_still_announces_what_is_done(shop):
 
 class Slow(GcsObjectStore):
     """Takes a minute for each download."""
+
+    shop: Shop
 
     def read(self, upload, *, max_bytes):
         self.shop.time += 60

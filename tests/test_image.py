@@ -145,8 +145,11 @@ def test_the_base_is_pinned_the_user_has_no_rights_and_the_hub_is_off():
 def test_what_the_weights_stage_copies_is_enough_to_fetch_and_check(tmp_path, weights):
     lay_out("weights", tmp_path)
     fetch, enlarger = next(rest for name, rest in stages()["weights"] if name == "RUN").split(" && ")
-    module = re.fullmatch(r"python -m (\S+) .* --folder /opt/models", fetch.strip())[1]
-    script = re.fullmatch(r"python -c '(.*)' \S+", enlarger.strip())[1].replace("/opt/models", str(weights))
+    fetching = re.fullmatch(r"python -m (\S+) .* --folder /opt/models", fetch.strip())
+    enlarging = re.fullmatch(r"python -c '(.*)' \S+", enlarger.strip())
+    assert fetching
+    assert enlarging
+    module, script = fetching[1], enlarging[1].replace("/opt/models", str(weights))
     # Both in one process: each would spend seconds on importing torch.
     program = f"""
 import runpy, sys

@@ -58,6 +58,8 @@ class Service(ThreadingHTTPServer):
 
 
 class Answering(BaseHTTPRequestHandler):
+    server: Service
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         service = self.server

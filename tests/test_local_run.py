@@ -21,8 +21,10 @@ def command(*arguments) -> list[str]:
 
 
 def run(*arguments, **environment) -> subprocess.CompletedProcess[str]:
-    told = {"capture_output": True, "text": True, "env": os.environ | environment}
-    return subprocess.run(command(*arguments), cwd=ROOT, timeout=170, check=False, **told)
+    env = os.environ | environment
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, timeout=170, check=False, capture_output=True, text=True, env=env
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,7 @@ def test_the_server_says_that_its_model_is_a_demo(finished):
 
 
 def test_nothing_is_left_running(finished):
+    assert processes_with(f"PATH={os.environ['PATH']}") != []  # they are found: this very process is one
     assert processes_with(f"RUN={finished[1].name}") == []
 
 
@@ -136,6 +139,7 @@ def test_a_watched_folder_gives_results_until_it_is_interrupted(tmp_path, model)
         text=True,
     )
     try:
+        assert process.stdout is not None
         assert process.stdout.readline().startswith("watching")
         for size in ((80, 60), (90, 70)):
             (inbox / "first.jpg").write_bytes(photo(*size))

@@ -7,6 +7,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from function.local.storage.faults import Effect, Fault
+from function.local.storage.objects import Finalized
 from function.local.storage.store import LocalStore
 
 PATIENT = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(20)
@@ -491,7 +493,7 @@ def test_a_resumable_upload_survives_whatever_happens_to_its_chunks(store, bucke
 
 def test_the_last_chunk_sent_again_gives_the_same_object(store, bucket):
     store.faults.add(Fault(effect=Effect.LOSE_RESPONSE, operation="chunk"))
-    events = []
+    events: list[Finalized] = []
     store.subscribe(events.append)
     blob = put_in_chunks(bucket, "a", b"bytes", if_generation_match=0)
     assert [event.object.generation for event in events] == [blob.generation]
@@ -507,7 +509,7 @@ def test_a_cancelled_upload_leaves_nothing(store, client, bucket):
 def test_faults_can_be_ordered_and_taken_back_over_http(store, bucket):
     put(bucket, "a")
     url = f"{store.url}/_local/faults"
-    order = {"effect": "status", "operation": "get", "object": "a", "status": 429, "times": 2}
+    order: dict[str, Any] = {"effect": "status", "operation": "get", "object": "a", "status": 429, "times": 2}
     assert requests.post(url, json=order, timeout=5).json()["faults"][0]["status"] == 429
     with pytest.raises(exceptions.TooManyRequests):
         bucket.blob("a").reload(retry=None)

@@ -10,6 +10,7 @@ import pytest
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
+from google.pubsub_v1 import types
 
 from function.local.pubsub.topic import LocalTopics
 
@@ -50,7 +51,7 @@ class Clients:
 
     def pull(self, subscription, count, acknowledge=True):
         """`count` messages, in the order in which they came."""
-        received = []
+        received: list[types.ReceivedMessage] = []
         while len(received) < count:
             answer = self.subscriber.pull(subscription=subscription, max_messages=100, timeout=10)
             received += answer.received_messages

@@ -180,7 +180,7 @@ GENERATIONS = st.integers(1, 2**63 - 1).map(str)
 
 
 def records(kind, **parts):
-    by_type = {str: TEXT, int: WHOLE, float: REAL}
+    by_type: dict[object, st.SearchStrategy[object]] = {str: TEXT, int: WHOLE, float: REAL}
     return st.builds(kind, **{field.name: by_type.get(field.type) for field in fields(kind)} | parts)
 
 

@@ -103,7 +103,7 @@ def test_the_key_changes_with_every_option(option):
 
 def test_the_key_changes_with_the_weights_and_with_the_networks_settings():
     keys = {key(), key(weights="cd"), key(settings=replace(SETTINGS, birefnet_size=(512, 512)))}
-    keys |= {key(settings=replace(SETTINGS, **change)) for change in ({"dtype": "float32"}, {"patch_order": "legacy"})}
+    keys |= {key(settings=replace(SETTINGS, dtype="float32")), key(settings=replace(SETTINGS, patch_order="legacy"))}
     assert len(keys) == 5
 
 
@@ -117,8 +117,13 @@ def test_the_result_is_named_after_its_format():
 
 
 def test_weights_are_asked_for_with_the_uploads_own_options():
-    asked = []
-    plan = plan_for(asking(esrgan_stage="after"), SETTINGS, lambda options: asked.append(options) or "ab")
+    asked: list[CutOptions] = []
+
+    def weights(options: CutOptions) -> str:
+        asked.append(options)
+        return "ab"
+
+    plan = plan_for(asking(esrgan_stage="after"), SETTINGS, weights)
     assert asked == [plan.options]
     assert plan.options.esrgan_stage == "after"
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_wrong_settings_end_the_server_with_all_problems_in_one_message(cloud, t
 
 
 def test_startup_is_answered_only_after_an_image_went_through(cloud, tmp_path, model):
-    first = {}
+    first: dict[str, Any] = {}
 
     class Impatient(ServerProcess):
         """Connects as soon as the port is open, and waits."""

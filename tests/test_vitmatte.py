@@ -58,8 +58,9 @@ def test_opaque_and_transparent_regions_stay_and_the_band_is_the_network_s(matte
 
 def test_a_crop_gives_what_transformers_own_preprocessing_gives(matter, network):
     scene = composite(hairy_disc(CROP, CROP))
-    wide = [cv2.copyMakeBorder(plane, *[MARGIN] * 4, cv2.BORDER_REPLICATE) for plane in (scene.image, scene.alpha)]
-    unknown = cv2.copyMakeBorder(vitmatte._unknown(scene.alpha), *[MARGIN] * 4, cv2.BORDER_REPLICATE)
+    around = (MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
+    wide = [cv2.copyMakeBorder(plane, *around) for plane in (scene.image, scene.alpha)]
+    unknown = cv2.copyMakeBorder(vitmatte._unknown(scene.alpha), *around)
     trimap = np.where(unknown > 0, 127.5, wide[1]).astype(np.float32)
     part = slice(0, CROP)
     image = torch.from_numpy(np.ascontiguousarray(wide[0][part, part].transpose(2, 0, 1))).float()

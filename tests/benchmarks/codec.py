@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,13 +59,14 @@ def cut(rgb: np.ndarray) -> np.ndarray:
 def prepare(folder: Path, megapixels: int) -> None:
     width = round((megapixels * MB * 4 / 3) ** 0.5)
     rgb = photograph(width, round(megapixels * MB / width))
-    for name, settings in {
+    files: dict[str, dict[str, Any]] = {
         "photo.jpg": {"quality": 92},
         "photo.png": {"compress_level": 1},
         "photo.webp": {"quality": 90, "method": 0},
         "photo.tif": {},
         "photo.avif": {"quality": 85, "speed": 10},
-    }.items():
+    }
+    for name, settings in files.items():
         Image.fromarray(rgb).save(folder / name, **settings)
     rgba = cut(rgb)
     np.save(folder / "rgba.npy", rgba)
@@ -126,7 +128,9 @@ def operations(folder: Path) -> dict[str, Callable[[], object]]:
 
 def memory(field: str) -> float:
     """MB of this process: VmRSS = now, VmHWM = the peak."""
-    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / MB
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024 / MB
 
 
 def measure(folder: Path, name: str) -> dict[str, float]:

@@ -63,7 +63,7 @@ def after_the_network(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> ND
 
 
 def costs(width: int, height: int) -> dict[str, tuple[float, float]]:
-    mask = hairy_disc(1024, 1024, strands=60, thickness=1.5, softness=1).astype(np.float32) / 255
+    mask = hairy_disc(1024, 1024, strands=60, thickness=1.5, softness=1).astype(np.float32) * np.float32(1 / 255)
     truth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_CUBIC)
     image = composite(np.rint(np.clip(truth, 0, 1) * 255).astype(np.uint8)).image
     options = CutOptions()

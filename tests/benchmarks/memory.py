@@ -37,7 +37,9 @@ class Memory:
     def read(self, field: str) -> float:
         """VmRSS = now, VmHWM = the peak."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024 / MB
+        found = re.search(rf"{field}:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) * 1024 / MB
 
 
 def photograph(width: int, height: int) -> bytes:

@@ -59,7 +59,7 @@ def pairs(folder: Path) -> Iterator[Truth]:
         stem = alpha_file.name.removesuffix(".alpha.png")
         image_file = next(file for file in sorted(folder.glob(f"{stem}.*")) if file != alpha_file)
         image = np.asarray(Image.open(image_file).convert("RGB"))
-        alpha = np.asarray(Image.open(alpha_file).convert("L"), np.float32) / 255
+        alpha = np.asarray(Image.open(alpha_file).convert("L"), np.float32) * np.float32(1 / 255)
         yield Truth(image=image, alpha=alpha, foreground=None)
 
 
