@@ -1,4 +1,4 @@
-"""What one delivery of an event has found out and spent so far."""
+"""What one delivery of an event has found out, and how long each step took."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from shared.report import ImageInfo
 
 @dataclass(slots=True, kw_only=True)
 class UploadProgress:
-    """Grows from room to room, lives in one thread, holds no pixels."""
+    """Filled in step by step by one thread; holds no pixels."""
 
     upload: Upload
     now: Callable[[], float]  # Unix seconds
@@ -19,7 +19,8 @@ class UploadProgress:
     plan: Plan | None = None  # None until the options are known to be valid
     decoded: ImageInfo | None = None
     repeated: bool = False  # the result was there already
-    timings_ms: dict[str, float] = field(default_factory=dict)  # per room
+    detail: str = ""  # of a failure: what a library said
+    timings_ms: dict[str, float] = field(default_factory=dict)  # per step
 
     def __post_init__(self) -> None:
         self.started = self.now()
@@ -35,7 +36,7 @@ class UploadProgress:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Time what happens inside, also when it fails."""
+        """Time a `with` block, also if it fails."""
         entered = self.now()
         try:
             yield

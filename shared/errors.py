@@ -12,6 +12,7 @@ CutdropError
 │   ├── OutputNameTaken       output_name_taken
 │   ├── InvalidOptions        invalid_options
 │   ├── NoSubject             no_subject
+│   ├── IsAResult             is_a_result
 │   └── GaveUp                gave_up
 ├── RetryLater                perhaps; answer `status` so that the event is delivered again
 │   ├── StorageUnavailable    storage_unavailable, 503
@@ -103,6 +104,12 @@ class NoSubject(RejectedUpload):
     """The network found nothing to cut out."""
 
     code = "no_subject"
+
+
+class IsAResult(RejectedUpload):
+    """The upload carries this service's key: a result that somebody copied into an upload bucket."""
+
+    code = "is_a_result"
 
 
 class GaveUp(RejectedUpload):

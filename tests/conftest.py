@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from function.local import LocalTopics
+from function.local import LocalCloud, LocalTopics
 from shared.models.birefnet import BiRefNet, BiRefNetConfig
 from tests.pubsub_emulator import GooglePubSub, emulator_script
 from tests.service import Service, running
@@ -52,6 +52,30 @@ def either(request) -> Iterator[str]:
     else:
         with LocalTopics() as topics:
             yield topics.address
+
+
+@pytest.fixture
+def local_cloud(monkeypatch) -> Iterator[LocalCloud]:
+    """A cloud that the official clients of this process find by the environment."""
+    with LocalCloud() as cloud:
+        for name in ("STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"):
+            monkeypatch.setenv(name, cloud.environment()[name])
+        yield cloud
+
+
+@pytest.fixture
+def opened(local_cloud):
+    """Opens a service without server and network, with the settings that it is given."""
+    from tests.shop import opening
+
+    with opening(local_cloud) as open_shop:
+        yield open_shop
+
+
+@pytest.fixture
+def shop(opened):
+    """A service without server and network."""
+    return opened()
 
 
 def save_tiny_model(folder: Path) -> None:
