@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import colour, enhancement, foreground, matting, rendition, scaling
+from shared import colour, enhancement, foreground, rendition, scaling
 from shared.batching import MicroBatcher
 from shared.errors import InvalidOptions
+from shared.local_colours import LocalColours
+from shared.matting import refine_alpha
 from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, MaskPreset
 from shared.records import Cutout, ModelInfo, SourceImage, Subject
 from shared.subject import measure
-from shared.surroundings import Surroundings
 
 NLM_STRENGTH = 5.0  # levels of 255, for lightness and colour alike
 
@@ -129,7 +130,7 @@ class Cutter:
         with report.timed("segment"):
             probability = self._segment(self._network_input(image, options, report))
         with report.timed("matte"):
-            rgba, subject = self._matted(image, probability, options)
+            rgba, subject = self._cut_out(image, probability, options)
         with report.timed("upscale"):
             rgba = self._enlarged(rgba, options, report)
         enlarged = rgba.shape[0] // image.height
@@ -149,34 +150,42 @@ class Cutter:
         if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", image.rgb, report):
             log.warning("esrgan_stage=before adds halos and invented texture to what the network sees: measure only")
             rgb = upscaler.enlarge(rgb, scale=options.esrgan_scale)
-        small = colour.to_srgb(scaling.shrink(rgb, self._segmenter.size), image.icc_profile)
+        small = colour.to_srgb(scaling.to_network(rgb, self._segmenter.size), image.icc_profile)
         if options.denoise is Denoise.NLM and self._allowed("denoise", image.rgb, report):
             log.warning("denoise=nlm smooths what the network sees: measure only")
             small = _denoised(small)
         return small
 
-    def _matted(
+    def _cut_out(
         self, image: SourceImage, probability: NDArray[np.float32], options: CutOptions
     ) -> tuple[NDArray[np.uint8], Subject]:
-        size = (image.width, image.height)
-        preset = self._preset(options)
-        opacity = enhancement.enhance(probability, options, preset)
-        matte = scaling.to_alpha(opacity, size)
-        surroundings = None
-        if refiner := self._refiner_for(options):
-            matte = refiner(image.rgb, scaling.to_alpha(enhancement.uncertain(opacity, probability, options), size))
-        elif options.alpha_matting is AlphaMatting.GUIDED:
-            uncertain = scaling.to_alpha(enhancement.uncertain(opacity, probability, options), size)
-            surroundings = Surroundings.of(image.rgb, uncertain)
-            matte = matting.refine(matte, surroundings)
-        alpha = matte
+        alpha, colours = self._alpha(image, probability, options)
+        opacity = alpha
         if image.alpha is not None:
-            alpha = np.asarray(cv2.multiply(matte, image.alpha, scale=1 / 255), np.uint8)
-        subject = measure(alpha)
-        if not options.refine_foreground:
-            return foreground.cut_out(image.rgb, alpha, None), subject
-        renewed = surroundings.with_matte(matte) if surroundings else Surroundings.of(image.rgb, matte)
-        return foreground.cut_out(image.rgb, alpha, renewed), subject
+            opacity = cv2.multiply(alpha, image.alpha, scale=1 / 255)
+        subject = measure(opacity)
+        if options.refine_foreground:
+            colours = colours or LocalColours.estimate(image.rgb, alpha)
+            rgba = foreground.estimate_foreground(image.rgb, alpha, colours)
+        else:
+            rgba = foreground.with_own_colours(image.rgb, alpha)
+        return rgba if image.alpha is None else foreground.multiply_alpha(rgba, image.alpha), subject
+
+    def _alpha(
+        self, image: SourceImage, probability: NDArray[np.float32], options: CutOptions
+    ) -> tuple[NDArray[np.uint8], LocalColours | None]:
+        """Alpha, and the local colours by it if the refinement found them."""
+        size = (image.width, image.height)
+        opacity = enhancement.enhance(probability, options, self._preset(options))
+        alpha = scaling.to_image(opacity, size)
+        if options.alpha_matting is AlphaMatting.OFF:
+            return alpha, None
+        unknown = scaling.to_image(enhancement.unknown_band(opacity, probability, options), size)
+        if refiner := self._refiner_for(options):
+            return refiner(image.rgb, unknown), None
+        colours = LocalColours.estimate(image.rgb, unknown)
+        alpha = refine_alpha(image.rgb, alpha, unknown, colours)
+        return alpha, colours.updated(alpha)
 
     def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> NDArray[np.uint8]:
         upscaler = self._upscaler_for(options)

@@ -96,7 +96,7 @@ def _grown(region: NDArray[np.bool_], kernel: int) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(region.view(np.uint8), np.ones((kernel, kernel), np.uint8))).view(np.bool_)
 
 
-def uncertain(
+def unknown_band(
     opacity: NDArray[np.float32], probability: NDArray[np.float32], options: CutOptions
 ) -> NDArray[np.float32]:
     """The mask that tells where edges may be refined: near the edges of `opacity`, the network's own without specks.

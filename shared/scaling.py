@@ -8,7 +8,7 @@ from PIL import Image
 BAND = 64  # rows of the network's input that are resized at a time: bounds the copies that Pillow makes
 
 
-def shrink(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def to_network(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The image at the network's (width, height), by Pillow's antialiased bilinear filter: what it was trained with.
 
     uint8 HxWx3 -> the same. In bands, because Pillow copies its input to four bytes per pixel; equal to the whole
@@ -27,7 +27,7 @@ def shrink(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return small
 
 
-def to_alpha(mask: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+def to_image(mask: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The mask at the upload's size: cubic where it grows, averaged where it shrinks, never outside 0..255.
 
     mask: float32, HxW, 0..1. size: width and height in pixels. Gives uint8. Eight bits before the resize: a third of

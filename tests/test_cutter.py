@@ -12,7 +12,7 @@ from shared.cutter import Cutter
 from shared.errors import InvalidOptions, NoSubject, ShuttingDown
 from shared.options import CutOptions
 from shared.records import ModelInfo, SourceImage
-from shared.scaling import shrink
+from shared.scaling import to_network
 from tests.composites import composite, hairy_disc, photograph
 from tests.images import SRGB, rgb_profile
 
@@ -130,7 +130,7 @@ def test_the_network_sees_srgb_and_the_cutout_keeps_the_upload_s_own_numbers_and
     image = SourceImage(rgb=np.ascontiguousarray(red_square(300, 300).rgb[..., ::-1]), icc_profile=profile)
     cutout = cutter(image, CutOptions())
     assert cutout.icc_profile == profile
-    assert np.abs(segmenter.seen[0].astype(int) - shrink(image.rgb, (256, 256))[..., ::-1]).max() <= 2
+    assert np.abs(segmenter.seen[0].astype(int) - to_network(image.rgb, (256, 256))[..., ::-1]).max() <= 2
     assert (cutout.rgba[150, 150, :3] == image.rgb[150, 150]).all()
 
 
@@ -182,9 +182,9 @@ def test_enlarging_and_denoising_before_change_only_what_the_network_sees(opened
     caplog.set_level(logging.WARNING)
     cutout = opened(segmenter, upscaler=Doubling())(image, CutOptions.from_texts({"mask_preset": "off", **wanted}))
     (seen,) = segmenter.seen
-    plain = shrink(image.rgb, (256, 256))
+    plain = to_network(image.rgb, (256, 256))
     if "esrgan_stage" in wanted:
-        assert (seen == shrink(image.rgb.repeat(2, axis=0).repeat(2, axis=1), (256, 256))).all()
+        assert (seen == to_network(image.rgb.repeat(2, axis=0).repeat(2, axis=1), (256, 256))).all()
     elif "denoise" in wanted:
         assert cv2.Laplacian(seen, cv2.CV_32F).std() < cv2.Laplacian(plain, cv2.CV_32F).std()
     else:

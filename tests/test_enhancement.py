@@ -151,9 +151,9 @@ def test_what_the_network_doubts_far_from_an_edge_stays_decided():
     probability[20:100, 60:110] = 0.3  # a thing that the network half believes in
     probability[5, 5] = 0.9  # a speck
     opacity = enhancement.enhance(probability, CutOptions(), MaskPreset.STANDARD)
-    uncertain = enhancement.uncertain(opacity, probability, CutOptions())
-    near, reach = uncertain[60], enhancement.LEAST_REACH
+    unknown = enhancement.unknown_band(opacity, probability, CutOptions())
+    near, reach = unknown[60], enhancement.LEAST_REACH
     assert (near[60 - reach : 60 + reach] == probability[60, 60 - reach : 60 + reach]).all()
     assert (near[10 + reach : 60 - reach] == 1).all()
     assert (near[60 + reach :] == 0).all()
-    assert uncertain[:12, :12].max() == 0
+    assert unknown[:12, :12].max() == 0

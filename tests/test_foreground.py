@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from shared import foreground
-from shared.surroundings import Surroundings
+from shared.local_colours import LocalColours
 from tests.composites import colour_error, composite, full_blur_fusion, hairy_disc
 
 
 def cleaned(image, alpha):
-    return foreground.cut_out(image, alpha, Surroundings.of(image, alpha))
+    return foreground.estimate_foreground(image, alpha, LocalColours.estimate(image, alpha))
 
 
 SCENES = [("chelsea", "coffee"), ("astronaut", "rocket"), ("coffee", "chelsea"), ("rocket", "astronaut")]
@@ -23,7 +23,7 @@ SCENES = [("chelsea", "coffee"), ("astronaut", "rocket"), ("coffee", "chelsea"),
 def test_cleaning_halves_the_colour_error_and_is_no_worse_than_blur_fusion_on_the_whole_image(subject, background):
     scene = composite(hairy_disc(700, 600), subject=subject, background=background)
     ours = colour_error(cleaned(scene.image, scene.alpha), scene)
-    untouched = colour_error(foreground.cut_out(scene.image, scene.alpha, None), scene)
+    untouched = colour_error(foreground.with_own_colours(scene.image, scene.alpha), scene)
     assert ours <= untouched / 2
     assert ours <= colour_error(full_blur_fusion(scene.image, scene.alpha), scene)
 
@@ -31,8 +31,8 @@ def test_cleaning_halves_the_colour_error_and_is_no_worse_than_blur_fusion_on_th
 def test_a_better_matte_gives_the_colours_that_it_would_have_given_from_the_start():
     scene = composite(hairy_disc(700, 600))
     coarse = cv2.GaussianBlur(scene.alpha, (0, 0), 2)
-    renewed = Surroundings.of(scene.image, coarse).with_matte(scene.alpha)
-    error = colour_error(foreground.cut_out(scene.image, scene.alpha, renewed), scene)
+    updated = LocalColours.estimate(scene.image, coarse).updated(scene.alpha)
+    error = colour_error(foreground.estimate_foreground(scene.image, scene.alpha, updated), scene)
     assert error <= 1.2 * colour_error(cleaned(scene.image, scene.alpha), scene)
 
 
@@ -74,7 +74,7 @@ def test_scaling_the_cutout_down_does_not_darken_its_edge():
 
 def test_without_cleaning_the_upload_s_colours_stay_and_the_hidden_ones_still_go():
     scene = composite(hairy_disc(300, 200))
-    rgba = foreground.cut_out(scene.image, scene.alpha, None)
+    rgba = foreground.with_own_colours(scene.image, scene.alpha)
     assert (rgba[..., :3] == scene.image)[scene.alpha > 0].all()
     assert (rgba[cv2.dilate(scene.alpha, np.ones((9, 9), np.uint8)) == 0] == 0).all()
 
@@ -83,7 +83,7 @@ def test_an_upload_that_is_transparent_itself_keeps_its_colours_where_the_matte_
     scene = composite(hairy_disc(300, 300))
     own = np.tile(np.linspace(0, 255, 300).astype(np.uint8), (300, 1))
     alpha = cv2.multiply(scene.alpha, own, scale=1 / 255)
-    rgba = foreground.cut_out(scene.image, alpha, Surroundings.of(scene.image, scene.alpha))
+    rgba = foreground.multiply_alpha(cleaned(scene.image, scene.alpha), own)
     assert (rgba[..., :3] == scene.image)[(scene.alpha == 255) & (alpha > 0)].all()
     assert (rgba[..., 3] == alpha).all()
 
@@ -102,7 +102,7 @@ def test_tiles_leave_no_seam(width, height):
 def test_any_alpha_of_any_size_passes_and_keeps_what_is_opaque(alpha, clean):
     image = np.random.default_rng(0).integers(0, 256, (*alpha.shape, 3), np.uint8)
     image.flags.writeable = alpha.flags.writeable = False
-    rgba = cleaned(image, alpha) if clean else foreground.cut_out(image, alpha, None)
+    rgba = cleaned(image, alpha) if clean else foreground.with_own_colours(image, alpha)
     assert (rgba[..., 3] == alpha).all()
     assert (rgba[..., :3] == image)[alpha == 255].all()
 

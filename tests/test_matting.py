@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from shared import enhancement, matting, scaling
+from shared import enhancement, scaling
+from shared.local_colours import LocalColours
+from shared.matting import refine_alpha
 from shared.options import CutOptions, MaskPreset
-from shared.surroundings import Surroundings
 from tests.composites import composite, hairy_disc
 
 
@@ -21,11 +22,11 @@ def probability_of(alpha):
 
 def network_s(alpha):
     """The same at the alpha's own size: uint8."""
-    return scaling.to_alpha(probability_of(alpha), (alpha.shape[1], alpha.shape[0]))
+    return scaling.to_image(probability_of(alpha), (alpha.shape[1], alpha.shape[0]))
 
 
 def refined_by(image, alpha):
-    return matting.refine(alpha, Surroundings.of(image, alpha))
+    return refine_alpha(image, alpha, alpha, LocalColours.estimate(image, alpha))
 
 
 def error(alpha, truth):
@@ -50,11 +51,11 @@ def test_strands_that_the_standard_preset_would_lose_come_back_from_the_image(su
     small = cv2.resize(truth, (1024, 1024), interpolation=cv2.INTER_AREA)
     probability, options = cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), 1.5), CutOptions()
     opacity = enhancement.enhance(probability, options, MaskPreset.STANDARD)
-    raw, enhanced, uncertain = (
-        scaling.to_alpha(mask, (1536, 1152))
-        for mask in (probability, opacity, enhancement.uncertain(opacity, probability, options))
+    raw, enhanced, unknown = (
+        scaling.to_image(mask, (1536, 1152))
+        for mask in (probability, opacity, enhancement.unknown_band(opacity, probability, options))
     )
-    refined = matting.refine(enhanced, Surroundings.of(scene.image, uncertain))
+    refined = refine_alpha(scene.image, enhanced, unknown, LocalColours.estimate(scene.image, unknown))
     strands = (truth > 0) & (cv2.erode(truth, np.ones((15, 15), np.uint8)) == 0)
     assert enhanced[strands].sum() < 0.7 * raw[strands].sum()
     assert refined[strands].sum() >= 0.85 * raw[strands].sum()

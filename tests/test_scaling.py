@@ -17,16 +17,16 @@ masks = npst.arrays(
 @given(mask=masks, width=st.integers(1, 90), height=st.integers(1, 90))
 def test_any_mask_takes_any_size_and_an_even_one_stays_even(mask, width, height):
     even = np.full_like(mask, mask.mean())
-    alpha = scaling.to_alpha(even, (width, height))
+    alpha = scaling.to_image(even, (width, height))
     assert alpha.shape == (height, width)
     assert (alpha == np.rint(even[0, 0] * 255)).all()
-    assert scaling.to_alpha(mask, (width, height)).dtype == np.uint8
+    assert scaling.to_image(mask, (width, height)).dtype == np.uint8
 
 
 def test_upsampling_does_not_ring_beside_a_hard_edge():
     mask = np.zeros((64, 64), np.float32)
     mask[:, 32:] = 1
-    alpha = scaling.to_alpha(mask, (512, 512))
+    alpha = scaling.to_image(mask, (512, 512))
     assert (np.diff(alpha.astype(int), axis=1) >= 0).all()
     assert (alpha[:, :240] == 0).all()
     assert (alpha[:, 272:] == 255).all()
@@ -36,7 +36,7 @@ def test_upsampling_does_not_ring_beside_a_hard_edge():
 def test_extreme_sizes_pass(width, height):
     mask = np.zeros((64, 64), np.float32)
     mask[16:48, 16:48] = 1
-    alpha = scaling.to_alpha(mask, (width, height))
+    alpha = scaling.to_image(mask, (width, height))
     assert alpha.shape == (height, width)
     assert alpha.mean() / 255 == pytest.approx(0.25, abs=0.01)
 
@@ -54,4 +54,4 @@ def test_extreme_sizes_pass(width, height):
 def test_the_network_s_input_is_pillow_s_antialiased_bilinear_within_one_level(width, height, size):
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     whole = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR))
-    assert np.abs(scaling.shrink(noise, size).astype(int) - whole).max() <= 1
+    assert np.abs(scaling.to_network(noise, size).astype(int) - whole).max() <= 1

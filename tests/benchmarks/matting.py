@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from shared import enhancement, foreground, matting, scaling
+from shared import enhancement, scaling
+from shared.foreground import estimate_foreground, with_own_colours
+from shared.local_colours import LocalColours
+from shared.matting import refine_alpha
 from shared.options import CutOptions, MaskPreset
+from shared.soft_pixels import soft
 from shared.subject import measure
-from shared.surroundings import Surroundings
 from tests.composites import Composite, colour_error, composite, full_blur_fusion, hairy_disc
 
 SIZES = ((1600, 1200), (4000, 3000), (8000, 6000))
@@ -55,11 +58,11 @@ def cost(step: Callable[[], object]) -> tuple[float, float]:
 def after_the_network(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
     size = (image.shape[1], image.shape[0])
     enhanced = enhancement.enhance(mask, CutOptions(), MaskPreset.STANDARD)
-    uncertain = enhancement.uncertain(enhanced, mask, CutOptions())
-    surroundings = Surroundings.of(image, scaling.to_alpha(uncertain, size))
-    refined = matting.refine(scaling.to_alpha(enhanced, size), surroundings)
-    measure(refined)
-    return foreground.cut_out(image, refined, surroundings.with_matte(refined))
+    unknown = scaling.to_image(enhancement.unknown_band(enhanced, mask, CutOptions()), size)
+    colours = LocalColours.estimate(image, unknown)
+    alpha = refine_alpha(image, scaling.to_image(enhanced, size), unknown, colours)
+    measure(alpha)
+    return estimate_foreground(image, alpha, colours.updated(alpha))
 
 
 def costs(width: int, height: int) -> dict[str, tuple[float, float]]:
@@ -69,26 +72,29 @@ def costs(width: int, height: int) -> dict[str, tuple[float, float]]:
     options = CutOptions()
     size = (width, height)
     enhanced = enhancement.enhance(mask, options, MaskPreset.STANDARD)
-    alpha = scaling.to_alpha(enhanced, size)
+    alpha = scaling.to_image(enhanced, size)
 
-    def surrounded() -> Surroundings:
-        return Surroundings.of(image, scaling.to_alpha(enhancement.uncertain(enhanced, mask, options), size))
-
-    surroundings = surrounded()
-    refined = matting.refine(alpha, surroundings)
+    unknown = scaling.to_image(enhancement.unknown_band(enhanced, mask, options), size)
+    colours = LocalColours.estimate(image, unknown)
+    refined = refine_alpha(image, alpha, unknown, colours)
     console.print(
-        f"{width}x{height}: {((alpha > 0) & (alpha < 255)).mean():.1%} of the pixels are soft, "
-        f"{((surroundings.matte > 0) & (surroundings.matte < 255)).mean():.1%} were to the network"
+        f"{width}x{height}: {soft(refined).mean():.1%} of the pixels are soft, "
+        f"{soft(unknown).mean():.1%} were to the network"
     )
+
+    def refine() -> NDArray[np.uint8]:
+        unknown = scaling.to_image(enhancement.unknown_band(enhanced, mask, options), size)
+        return refine_alpha(image, alpha, unknown, LocalColours.estimate(image, unknown))
+
     steps: dict[str, Callable[[], object]] = {
-        "network's input": lambda: scaling.shrink(image, (1024, 1024)),
+        "network's input": lambda: scaling.to_network(image, (1024, 1024)),
         "enhance": lambda: enhancement.enhance(mask, options, MaskPreset.STANDARD),
-        "upsample": lambda: scaling.to_alpha(enhanced, size),
-        "refine edges": lambda: matting.refine(alpha, surrounded()),
+        "upsample": lambda: scaling.to_image(enhanced, size),
+        "refine edges": refine,
         "subject": lambda: measure(refined),
-        "merge": lambda: foreground.cut_out(image, refined, None),
-        "merge, colours after refining": lambda: foreground.cut_out(image, refined, surroundings.with_matte(refined)),
-        "merge, colours alone": lambda: foreground.cut_out(image, alpha, Surroundings.of(image, alpha)),
+        "merge": lambda: with_own_colours(image, refined),
+        "merge, colours after refining": lambda: estimate_foreground(image, refined, colours.updated(refined)),
+        "merge, colours alone": lambda: estimate_foreground(image, alpha, LocalColours.estimate(image, alpha)),
         "all after the network": lambda: after_the_network(image, mask),
     }
     return {name: cost(step) for name, step in steps.items()}
@@ -109,13 +115,15 @@ def network_s(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What a network at a quarter of the size makes of an alpha."""
     small = cv2.resize(alpha, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     mask = cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), 1)
-    return scaling.to_alpha(mask, (alpha.shape[1], alpha.shape[0]))
+    return scaling.to_image(mask, (alpha.shape[1], alpha.shape[0]))
 
 
 def colour_methods() -> dict[str, Callable[[Composite], NDArray[np.generic]]]:
     methods: dict[str, Callable[[Composite], NDArray[np.generic]]] = {
         "no cleaning": lambda scene: scene.image,
-        "ours": lambda scene: foreground.cut_out(scene.image, scene.alpha, Surroundings.of(scene.image, scene.alpha)),
+        "ours": lambda scene: estimate_foreground(
+            scene.image, scene.alpha, LocalColours.estimate(scene.image, scene.alpha)
+        ),
         "blur-fusion, whole image": lambda scene: full_blur_fusion(scene.image, scene.alpha),
     }
     try:
@@ -149,7 +157,7 @@ def show_edges() -> None:
             image = composite(truth, subject=subject, background=background, mirrored=subject == background).image
             for name, alpha in (
                 ("as the network gives it", coarse),
-                ("refined", matting.refine(coarse, Surroundings.of(image, coarse))),
+                ("refined", refine_alpha(image, coarse, coarse, LocalColours.estimate(image, coarse))),
             ):
                 rows[name].append(float(np.abs(alpha.astype(int) - truth).sum()) / 255_000)
         for name, errors in rows.items():
