@@ -1,4 +1,4 @@
-"""Which uploads may start and which may go on: so many at a time, none once the instance is told to stop."""
+"""Which uploads may start and which may continue: a limited number, and none once the instance was told to stop."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,22 +11,22 @@ FINISH_WITHIN_S = 6.5  # of the 8 s that the server waits and the 10 s after whi
 
 
 class Admission:
-    """The door in front of the handler.
+    """Limits how many uploads are processed at a time.
 
-    places: uploads in work at the same time; one more is `Busy`.
-    finish_within_s: seconds after `close` in which work under way may still finish.
+    slots: uploads that are processed at the same time; one more is `Busy`.
+    finish_within_s: seconds after `close` in which uploads that have started may still finish.
     """
 
     def __init__(
-        self, places: int, *, finish_within_s: float = FINISH_WITHIN_S, clock: Callable[[], float] = time.monotonic
+        self, slots: int, *, finish_within_s: float = FINISH_WITHIN_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._places = BoundedSemaphore(places)
+        self._slots = BoundedSemaphore(slots)
         self._finish_within_s = finish_within_s
         self._clock = clock
         self._closed_at: float | None = None
 
     def close(self) -> None:
-        """Let nothing more in. Takes no lock, so that a signal handler may call it; only the first call counts."""
+        """Start nothing more. Takes no lock, so that a signal handler may call it; only the first call counts."""
         if self._closed_at is None:
             self._closed_at = self._clock()
 
@@ -35,17 +35,17 @@ class Admission:
         return self._closed_at is not None
 
     def stopping(self) -> bool:
-        """Whether work under way has to end now, before it is killed without an answer."""
+        """Whether uploads that have started have to end now, before the process is killed without an answer."""
         return self._closed_at is not None and self._clock() - self._closed_at >= self._finish_within_s
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold one place for the length of a `with` block; ShuttingDown once closed, Busy when all are taken."""
+        """Hold one slot for a `with` block. Never waits: ShuttingDown once closed, Busy if no slot is free."""
         if self.closed:
             raise ShuttingDown("this instance is stopping; the event goes to another one")
-        if not self._places.acquire(blocking=False):
-            raise Busy("as many uploads are in work as this instance takes")
+        if not self._slots.acquire(blocking=False):
+            raise Busy("this instance processes as many uploads as it takes at a time")
         try:
             yield
         finally:
-            self._places.release()
+            self._slots.release()

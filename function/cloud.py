@@ -1,7 +1,7 @@
 """Cloud Storage and Pub/Sub as this service uses them. Only this module and `archive` import the vendor's clients.
 
-Both adapters are made in the worker process, after the server forked: `connect` opens the client. Vendor errors become
-ours at this border, the most specific first; every wait has an end well below the request's budget.
+Both adapters are made in the worker process, after the server forked: `connect` opens the client. The clients' errors
+are translated here into this product's, the most specific first; every wait ends well before the request's time budget.
 """
 
 import os
@@ -65,7 +65,7 @@ PUBLISH_ERRORS = (
 
 def storage_client(concurrency: int) -> storage.Client:
     """A client for `concurrency` threads, or for the emulator that STORAGE_EMULATOR_HOST names."""
-    # Else the client asks for each bucket's metadata in the background: a permission that we do not have.
+    # Else the client asks for each bucket's metadata in the background: the service has no permission for that.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     client = storage.Client()
     adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=concurrency)
@@ -107,8 +107,8 @@ class GcsObjectStore:
     def read(self, upload: Upload, *, max_bytes: int) -> bytes:
         """All bytes of exactly this generation, without their transfer encoding, checked against the store's checksum.
 
-        UploadMissing where the generation is gone, UploadTooLarge above max_bytes (never held in memory), CorruptImage
-        where the object claims to be gzip and cannot be unpacked.
+        UploadMissing if the generation is gone, UploadTooLarge above max_bytes (never held in memory), CorruptImage if
+        the object claims to be gzip and cannot be unpacked.
         """
         blob = self._client.bucket(upload.bucket).blob(upload.name, generation=upload.generation)
         sink = Sink(max_bytes, time.monotonic() + self._download_s, upload.uri)
@@ -119,7 +119,7 @@ class GcsObjectStore:
         return unpacked(data, max_bytes, upload.uri) if blob.content_encoding == "gzip" else data
 
     def look_up(self, upload: Upload) -> Upload:
-        """The same generation with size, content type and metadata filled in. UploadMissing where it is gone."""
+        """The same generation with size, content type and metadata filled in. UploadMissing if it is gone."""
         blob = self._get(upload.bucket, upload.name, upload.generation)
         if blob is None:
             raise UploadMissing(f"{upload.uri}#{upload.generation}")
@@ -128,12 +128,12 @@ class GcsObjectStore:
         )
 
     def live_generation(self, bucket: str, name: str) -> int | None:
-        """The generation that lives under this name now; None where there is none."""
+        """The generation that is live under this name now; None if there is none."""
         blob = self._get(bucket, name)
         return None if blob is None else int(blob.generation)
 
     def find(self, name: str) -> StoredObject | None:
-        """What the output bucket holds under this name; None where nothing."""
+        """What the output bucket holds under this name; None if nothing."""
         blob = self._get(self._output_bucket, name)
         return None if blob is None else _stored(blob)
 
@@ -212,7 +212,7 @@ class PubSubPublisher:
 
 @contextmanager
 def storage_errors(permission: str, uri: str, missing: type[Exception] | None = None) -> Iterator[None]:
-    """Our errors for the vendor's. permission: what the request needs; missing: what 404 means, if anything."""
+    """Translate the client's errors. permission: what the request needs; missing: what 404 means, if anything."""
     try:
         yield
     except exceptions.NotFound as error:
@@ -227,7 +227,7 @@ def storage_errors(permission: str, uri: str, missing: type[Exception] | None = 
 
 
 def _brief(error: BaseException) -> str:
-    """One line about an error: the client puts whole answers into its messages."""
+    """One line about an error: the client puts complete answers into its messages."""
     if isinstance(error, exceptions.RetryError) and error.cause is not None:
         error = error.cause
     if isinstance(error, InvalidResponse):

@@ -195,7 +195,7 @@ class Handler:
         live = self._store.live_generation(upload.bucket, upload.name)
         if live == upload.generation:
             return StorageUnavailable(f"{upload.uri}#{upload.generation} is live and cannot be read")
-        if live is not None and live > upload.generation:
+        if live is not None:
             return Superseded("a newer generation of this upload exists; that one gets the cutout")
         return SourceGone("the upload was deleted before it could be read")
 

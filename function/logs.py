@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TextIO
 
-OURS = ("cutdrop", "function", "shared")  # loggers that follow LOG_LEVEL; libraries speak from WARNING upwards
+OURS = ("cutdrop", "function", "shared")  # loggers that follow LOG_LEVEL; libraries log from WARNING upwards
 
 _trace: ContextVar[Mapping[str, object]] = ContextVar("trace", default={})  # noqa: B039 - never mutated
 
@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, stream: TextIO = sys.stdout) -> None:
-    """Send every logger of this process to `stream` as JSON; ours from `level` upwards."""
+    """Send every logger of this process to `stream` as JSON; those of this product from `level` upwards."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

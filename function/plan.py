@@ -1,4 +1,4 @@
-"""What decides one upload's result before a byte of it is read: its options, its key, its name."""
+"""What decides one upload's result before any byte of it is read: its options, its key, its name."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ class Plan:
 
 
 def plan_for(upload: Upload, settings: Settings, weights_sha256: Callable[[CutOptions], str]) -> Plan:
-    """InvalidOptions where the upload's metadata asks for what does not exist."""
+    """What one upload asks for. InvalidOptions if its metadata asks for what does not exist."""
     asked = {
         name[len(OPTION_PREFIX) :]: text
         for name, text in upload.metadata.items()
@@ -51,15 +51,15 @@ def result_name(upload_name: str, *, prefix: str, suffix: str) -> str:
     """`shoes/12.jpg` -> prefix + `shoes/12` + suffix.
 
     A name without suffix, or with nothing before it (`.jpg`), keeps all of itself. One that would become longer than
-    Cloud Storage allows is cut and gets a hash of the whole, so that two such uploads never meet.
+    Cloud Storage allows is cut and ends in a hash of the upload's name, so that two such uploads never get one name.
     """
     folder, slash, base = upload_name.rpartition("/")
     stem, _, _ = base.rpartition(".")
-    whole = prefix + folder + slash + (stem if stem.strip(".") else base)
-    if len(whole.encode()) + len(suffix.encode()) <= LONGEST_NAME:
-        return whole + suffix
+    wanted = prefix + folder + slash + (stem if stem.strip(".") else base)
+    if len(wanted.encode()) + len(suffix.encode()) <= LONGEST_NAME:
+        return wanted + suffix
     mark = "~" + hashlib.sha256(upload_name.encode()).hexdigest()[:16]
-    kept = whole.encode()[: LONGEST_NAME - len(mark) - len(suffix.encode())].decode(errors="ignore")
+    kept = wanted.encode()[: LONGEST_NAME - len(mark) - len(suffix.encode())].decode(errors="ignore")
     return kept + mark + suffix
 
 

@@ -1,8 +1,8 @@
 """The production server: `gunicorn -c function/server.py`, started in the repository's root.
 
-One worker without preload, so that CUDA and gRPC are first touched in the process that uses them; request threads for
+One worker without preload, so that CUDA and gRPC are first used in the process that keeps them; request threads for
 downloads, decoding and encoding, which share the GPU. The socket is open before the worker is ready, but nothing is
-accepted on it until the weights are loaded and one image is through: an unready instance answers nothing.
+accepted on it until the weights are loaded and one image was cut: an instance that is not ready answers nothing.
 """
 
 import os
@@ -18,7 +18,7 @@ from shared.errors import CutdropError, SettingsError
 if TYPE_CHECKING:
     from flask import Flask
 
-BOOT_ERROR = 3  # gunicorn ends the whole server when a worker exits with this, instead of starting it again
+BOOT_ERROR = 3  # gunicorn ends the server if a worker exits with this, instead of starting the worker again
 SPARE_THREADS = 2  # beside the uploads in work: for /startup and for refusals
 
 
@@ -55,7 +55,7 @@ def _main() -> Any:
 
 
 def post_worker_init(_worker: object) -> None:
-    """Load, warm up, and drain on SIGTERM. What cannot start says why in one line and ends the server."""
+    """Load, warm up, and drain on SIGTERM. A worker that cannot start prints why in one line and ends the server."""
     service = _main()
     try:
         service.start()
@@ -70,4 +70,4 @@ def post_worker_init(_worker: object) -> None:
             gunicorn_stops(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
-    signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn does: transfers under way are not interrupted
+    signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn does: running transfers are not interrupted

@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 
 # The earlier system's names, and what to say to those who still set them.
 RENAMED: Mapping[str, str] = {
-    "ENABLE_ESRGAN_PREPROCESSING": "is now ESRGAN_STAGE (after = enlarge the cutout, before = as it was)",
+    "ENABLE_ESRGAN_PREPROCESSING": "is now ESRGAN_STAGE (after = enlarge the cutout, before = what it did)",
     "BIREFNET_MAX_DIMENSION": "is now BIREFNET_SIZE (the network's own size; results keep the upload's size)",
     "alpha_matting": "is now ALPHA_MATTING (off | guided | vitmatte)",
 }
@@ -94,7 +94,7 @@ class Settings:
     )
     model_revision: str = _setting(
         _text,
-        "commit of the Hugging Face repository; empty = the pinned one where the model is a known one",
+        "commit of the Hugging Face repository; empty = the pinned one if the model is a known one",
         default="",
     )
     model_folder: str = _setting(
@@ -136,15 +136,15 @@ class Settings:
     )
     max_batch: int = _setting(integer(1, 64), "images that go through the network together", default=4, unit="images")
     max_batch_wait_ms: int = _setting(
-        integer(0, 1000), "how long the first image of a batch waits for others", default=10, unit="ms"
+        integer(0, 1000), "longest time that the first image of a batch waits for others", default=10, unit="ms"
     )
     max_queue: int = _setting(
         integer(1, 1000), "images that wait for the network; more are answered 429", default=16, unit="images"
     )
-    concurrency: int = _setting(integer(1, 250), "uploads in work at a time", default=12, unit="threads")
+    concurrency: int = _setting(integer(1, 250), "uploads processed at a time", default=12, unit="threads")
     request_budget_s: int = _setting(
         integer(1, 540),
-        "work that has not reached the network by then is given back; under the service's timeout",
+        "an upload that has not reached the network by then is delivered again; less than the service's timeout",
         default=300,
         unit="s",
     )

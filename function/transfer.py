@@ -1,4 +1,4 @@
-"""Bytes on their way in: taken up to a limit, checked, unpacked. Nothing here knows where they come from."""
+"""Downloaded bytes: limited in number and time, checked against their checksum, unpacked."""
 
 import base64
 import io
@@ -29,14 +29,14 @@ class Sink:
         return self._data.write(block)
 
     def verified(self, expected: str | None) -> bytes:
-        """All bytes. StorageUnavailable where their CRC32C is not the expected one (base64; None = not known)."""
+        """All bytes. StorageUnavailable if their CRC32C is not the expected one (base64; None = not known)."""
         if expected is not None and base64.b64encode(self._checksum.digest()).decode() != expected:
             raise StorageUnavailable(f"{self._uri}: the downloaded bytes do not have the stored checksum {expected}")
         return self._data.getvalue()  # shares the buffer: no second copy of a large upload
 
 
 def unpacked(data: bytes, max_bytes: int, uri: str) -> bytes:
-    """What an object stored with Content-Encoding gzip holds, at most max_bytes of it."""
+    """Content of an object that is stored as gzip. UploadTooLarge above max_bytes, CorruptImage if it is damaged."""
     if not data.startswith(GZIP_MAGIC):
         return data  # uploaders set the header on plain images too
     plain = bytearray()

@@ -1,4 +1,4 @@
-"""Where real parts meet: settings to cutter to handler. The server and the backfill use it, each in its process."""
+"""Builds cutter and handler from settings, with the real adapters. The server and the backfill use it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def build_cutter(settings: Settings) -> Cutter:
 
 
 def _upscaler(settings: Settings, beside: ModelInfo) -> Upscaler | None:
-    """Fetched where every upload is enlarged; where only single uploads may ask for it, taken if it is there."""
+    """The enlarging network: downloaded if every upload is enlarged, else loaded only if its file is there already."""
     folder = Path(settings.model_folder or Path.home() / ".cache" / "cutdrop")
     if settings.options.esrgan_stage is EsrganStage.OFF and not realesrgan.is_here(settings.esrgan_model, folder):
         return None
@@ -50,7 +50,7 @@ def _upscaler(settings: Settings, beside: ModelInfo) -> Upscaler | None:
 
 
 def _refiner(settings: Settings, beside: ModelInfo) -> Refiner | None:
-    """The matting network, where every upload goes through it: it is too slow for single uploads to ask for."""
+    """The matting network, if every upload goes through it; single uploads cannot ask for it, because it is slow."""
     if settings.options.alpha_matting is not AlphaMatting.VITMATTE:
         return None
     return vitmatte.load(
@@ -74,7 +74,7 @@ def build_handler(settings: Settings, cutter: Cutter, *, stopping: Callable[[], 
 
 
 def warm_up(cutter: Cutter, options: CutOptions) -> None:
-    """Pass one image through: the first kernels of a process are slow, and wrong options show before any upload."""
+    """Cut one image: a process's first kernels are slow, and wrong options show before any upload. SettingsError."""
     columns = np.arange(256) % 64 < 32
     board = np.where(columns[:, None] ^ columns[None, :], 255, 0).astype(np.uint8)
     try:

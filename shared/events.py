@@ -1,6 +1,6 @@
-"""CloudEvent -> Upload: what arrives at the door, in every shape in which Google delivers a finalized object.
+"""CloudEvent -> Upload, in every form in which Google delivers a finalized object.
 
-Three shapes, one meaning: the storage event itself (Eventarc); a storage notification on a Pub/Sub topic, which arrives
+There are three: the storage event itself (Eventarc); a storage notification on a Pub/Sub topic, which arrives
 as `messagePublished`; and either of them in the body of a push request (dead letters). Numbers are text in one and
 numbers in another, fields come and go: only bucket, name and generation are needed.
 
@@ -25,7 +25,7 @@ RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[
 
 
 def parse_event(attributes: Mapping[str, Any], data: object) -> Upload:
-    """The upload that a CloudEvent announces. UnreadableEvent where it is of another kind or cannot be read.
+    """The upload that a CloudEvent announces. UnreadableEvent if it is of another kind or cannot be read.
 
     attributes: the event's context (`type`, `id`, `time` ...). data: parsed JSON; text or bytes are parsed here.
     """
@@ -54,7 +54,7 @@ def parse_push_envelope(body: object) -> Upload:
 
 
 def needs_look_up(upload: Upload) -> bool:
-    """Whether the event told nothing of the object but its name: size and metadata have to be asked for."""
+    """Whether the event said nothing of the object but its name: size and metadata have to be asked for."""
     return not (upload.size or upload.content_type or upload.metadata)
 
 
@@ -94,7 +94,7 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
 
 
 def _texts(value: object, what: str) -> dict[str, str]:
-    """{name: text}; empty where absent."""
+    """{name: text}; empty if absent."""
     given = _object({} if value is None else value, what)
     if not all(isinstance(name, str) for name in given):
         raise UnreadableEvent(f"the event's {what} has names that are not text")
@@ -102,7 +102,7 @@ def _texts(value: object, what: str) -> dict[str, str]:
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
-    """Text that can be sent on as UTF-8; empty where absent."""
+    """Text that can be sent on as UTF-8; empty if absent."""
     value = record.get(name)
     if value is None:
         return ""
@@ -144,7 +144,7 @@ def _whole(record: Mapping[str, Any], name: str, *, least: int) -> int:
 
 
 def _moment(value: object) -> str:
-    """An RFC 3339 time as it was given; empty where it is something else."""
+    """An RFC 3339 time as it was given; empty if it is something else."""
     return value if isinstance(value, str) and RFC3339.fullmatch(value) else ""
 
 

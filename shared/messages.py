@@ -73,7 +73,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Milliseconds per room; 0 = the room was not entered."""
+    """Milliseconds per step; 0 = the step did not run."""
 
     download: float = 0.0
     decode: float = 0.0
@@ -156,7 +156,7 @@ def failed(
 def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
     """(data, attributes) for Pub/Sub; `parse` of both gives the message again.
 
-    ce-subject is shortened, and then ends in an ellipsis, where an object's name does not fit into an attribute.
+    ce-subject is shortened, and then ends in an ellipsis, if an object's name does not fit into an attribute.
     """
     data = {"schema": SCHEMA} | {name: value for name, value in to_json(message).items() if name != "time"}
     attributes = {
@@ -174,7 +174,7 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
 
 
 def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
-    """The message that `serialise` took. UnreadableEvent where it is none of schema 1."""
+    """The message that `serialise` took. UnreadableEvent if it is none of schema 1."""
     try:
         message = from_json(CompletionMessage, data)
     except ValueError as error:
@@ -201,9 +201,9 @@ def _output(stored: StoredObject, info: ImageInfo) -> Output:
 
 def _timings(report: Report, created: datetime) -> Timings:
     stored_ms = created.timestamp() * 1000
-    rooms = {name: report.timings_ms.get(name, 0.0) for name in ("download", "decode", "segment", "matte", "upscale")}
+    steps = {name: report.timings_ms.get(name, 0.0) for name in ("download", "decode", "segment", "matte", "upscale")}
     return Timings(
-        **rooms,
+        **steps,
         encode=report.timings_ms.get("encode", 0.0),
         upload=_between(report.encoded_ms, stored_ms),
         total=_between(report.started_ms, stored_ms),
@@ -211,7 +211,7 @@ def _timings(report: Report, created: datetime) -> Timings:
 
 
 def _between(start_ms: int, end_ms: float) -> float:
-    """Two machines' clocks: the later one may show less. A start of 0 is unknown."""
+    """The clocks of two machines: the later moment may show the earlier time. A start of 0 is unknown."""
     return max(0.0, round(end_ms - start_ms, 1)) if start_ms else 0.0
 
 

@@ -1,7 +1,7 @@
 """What a result object says about itself: the `cutdrop-*` metadata from which its message can be rebuilt at any time.
 
 A message that is published a second time has to equal the first one, and the second delivery may run on another
-instance after a crash: so nothing of a message is remembered anywhere but beside the result itself.
+instance after a crash: so all that a message says is stored with the result itself.
 """
 
 import json
@@ -61,7 +61,7 @@ class Report:
 def result_metadata(upload: Upload, key: str, report: Report) -> dict[str, str]:
     """Custom metadata of a result object, at most METADATA_LIMIT bytes: a report that is too long is shortened.
 
-    Only the report gives way (long notes first, then options and other long texts); the source's name never does.
+    Only the report is shortened (long notes first, then options and other long texts), never the source's name.
     """
     metadata = {
         SOURCE: upload.uri,
@@ -81,7 +81,7 @@ def metadata_size(metadata: Mapping[str, str]) -> int:
 
 
 def read_report(metadata: Mapping[str, str]) -> Report:
-    """The report of a result object; an empty one where it is absent or damaged (a person may have edited it)."""
+    """The report of a result object; an empty one if it is absent or damaged (a person may have edited it)."""
     try:
         return from_json(Report, metadata.get(REPORT, "{}"))
     except ValueError:

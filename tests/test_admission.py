@@ -1,4 +1,6 @@
-"""The door in front of the handler."""
+"""How many uploads are processed at a time, and none after the end was announced."""
+
+import time
 
 import pytest
 
@@ -13,7 +15,7 @@ class Clock:
         return self.now
 
 
-def test_one_more_than_the_places_is_busy_until_a_place_is_free():
+def test_one_more_than_the_slots_is_busy_until_a_slot_is_free():
     admission = Admission(2)
     with admission.slot():
         with admission.slot(), pytest.raises(Busy), admission.slot():
@@ -22,7 +24,16 @@ def test_one_more_than_the_places_is_busy_until_a_place_is_free():
             pass
 
 
-def test_a_failed_upload_gives_its_place_back():
+def test_busy_is_said_at_once():
+    admission = Admission(1)
+    with admission.slot():
+        began = time.monotonic()
+        with pytest.raises(Busy), admission.slot():
+            pass
+        assert time.monotonic() - began < 1
+
+
+def test_a_failed_upload_gives_its_slot_back():
     admission = Admission(1)
     with pytest.raises(ZeroDivisionError), admission.slot():
         raise ZeroDivisionError

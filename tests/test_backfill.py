@@ -98,6 +98,7 @@ def task(handler: Scripted, work: Listed, memory: Remembered, **given: float) ->
         memory,
         threads=int(given.get("threads", 2)),
         seconds=given.get("seconds", 60),
+        first_wait_s=0.001,
     )
 
 
@@ -155,8 +156,7 @@ def test_a_passing_outage_is_waited_out_within_the_task() -> None:
     assert sorted(handler.handled) == ["a", "a", "b"]
 
 
-def test_nothing_is_remembered_as_done_beyond_an_object_without_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("function.backfill.job.FIRST_WAIT_S", 0.01)
+def test_nothing_is_remembered_as_done_beyond_an_object_without_an_outcome() -> None:
     memory, handler = Remembered(), Scripted(b=[StorageUnavailable("down")] * 9)
     assert task(handler, Listed("a", "b", "c"), memory, threads=1).run() == UNFINISHED
     assert memory.state["cursor"] == "a"
@@ -166,10 +166,7 @@ def test_nothing_is_remembered_as_done_beyond_an_object_without_an_outcome(monke
     assert handler.given_up == []
 
 
-def test_an_object_that_breaks_the_code_every_time_is_given_up_and_the_shard_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("function.backfill.job.FIRST_WAIT_S", 0.01)
+def test_an_object_that_breaks_the_code_every_time_is_given_up_and_the_shard_ends() -> None:
     memory, handler = Remembered(), Scripted(b=[ZeroDivisionError("a fault of ours")] * 9)
     assert task(handler, Listed("a", "b", "c"), memory).run() == 0
     assert handler.given_up == ["b"]

@@ -37,7 +37,7 @@ class GcsArchive:
                     yield _upload(bucket, blob)
 
     def read_text(self, name: str, *, bucket: str = "") -> str | None:
-        """A small object's text; None where there is none. bucket: '' = the output bucket."""
+        """A small object's text; None if there is none. bucket: '' = the output bucket."""
         blob = self._client.bucket(bucket or self._output_bucket).blob(name)
         try:
             with storage_errors("storage.objects.get", f"gs://{blob.bucket.name}/{name}", missing=UploadMissing):

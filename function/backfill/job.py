@@ -1,12 +1,12 @@
-"""Objects that were in a bucket before the service: the same handler over a listing or a manifest.
+"""Objects that were in a bucket before the service: the same handler, over a listing or a manifest.
 
     python -m function.backfill --bucket BUCKET [--prefix P]         one task, or the task that Cloud Run says this is
     python -m function.backfill --manifest FILE.csv                  lines of bucket,name,generation
     python -m function.backfill --bucket BUCKET --dry-run            counts; estimates time and cost
 
-Each task takes the objects whose name hashes to its index. It remembers in the output bucket up to where everything has
-its outcome, so a task that is stopped (by its time limit, by SIGTERM, by a crash) goes on from there when Cloud Run
-starts it again. What was in work then is done again, and found done: the handler is idempotent.
+Each task takes the objects whose name hashes to its index. It stores in the output bucket up to where every object has
+its outcome. A task that was stopped (by its time limit, by SIGTERM, by a crash) continues from there when Cloud Run
+starts it again. Objects that were being processed then are processed again, and found done: the handler is idempotent.
 
 Exit status: 0 = every object of the shard has its outcome; 75 = stopped before its end, start again; 1 = cannot start.
 """
@@ -37,13 +37,13 @@ from shared.records import Upload
 UNFINISHED = 75  # EX_TEMPFAIL: Cloud Run starts the task again, as often as the job's max_retries allows
 REMEMBER_EVERY_S = 10.0
 TRIES = 4  # of one object within a task
-FIRST_WAIT_S = 1.0  # before the second try; doubled for each further one
+FIRST_WAIT_S = 1.0  # before the second try of an object; doubled for each further one
 
 LOG = logging.getLogger("cutdrop.backfill")
 
 
 class Memory(Protocol):
-    """Where a task remembers how far it came."""
+    """Stores how far a task came."""
 
     def recall(self) -> Mapping[str, object]: ...
 
@@ -52,7 +52,7 @@ class Memory(Protocol):
 
 @dataclass(slots=True)
 class _Watermark:
-    """Up to where everything has its outcome, although objects finish out of order."""
+    """Up to where every object has its outcome, although objects finish out of order."""
 
     cursor: str = ""
     counts: Counter[str] = field(default_factory=Counter)
@@ -72,11 +72,23 @@ class Task:
     """One run over one shard."""
 
     def __init__(
-        self, handler: Handler, work: WorkList, shard: Shard, memory: Memory, *, threads: int, seconds: float
+        self,
+        handler: Handler,
+        work: WorkList,
+        shard: Shard,
+        memory: Memory,
+        *,
+        threads: int,
+        seconds: float,
+        first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
-        """threads: objects in work at once. seconds: after which nothing new is begun."""
+        """threads: objects processed at a time. seconds: after which no further object is begun.
+
+        first_wait_s: before the second try of an object; doubled for each further one.
+        """
         self._handler, self._work, self._shard, self._memory = handler, work, shard, memory
         self._threads = threads
+        self._first_wait_s = first_wait_s
         self._ends = time.monotonic() + seconds
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -84,7 +96,7 @@ class Task:
         self._watermark = _Watermark()
 
     def stop(self) -> None:
-        """Begin nothing new. Safe in a signal handler."""
+        """Begin no further object. Safe in a signal handler."""
         self._stop.set()
 
     def stopping(self) -> bool:
@@ -99,29 +111,29 @@ class Task:
         watermark = self._watermark
         watermark.cursor = str(recalled.get("cursor", ""))
         began = time.monotonic()
-        places = threading.BoundedSemaphore(self._threads)
+        slots = threading.BoundedSemaphore(self._threads)
         with ThreadPoolExecutor(self._threads) as pool:
-            whole = self._feed(pool, places, watermark.cursor)
-        finished = whole and not watermark.waiting
+            complete = self._feed(pool, slots, watermark.cursor)
+        finished = complete and not watermark.waiting
         self._remember(finished=finished)
         self._summarise(time.monotonic() - began, finished=finished)
         return 0 if finished else UNFINISHED
 
-    def _feed(self, pool: ThreadPoolExecutor, places: threading.BoundedSemaphore, after: str) -> bool:
-        """Whether the work list came to its end."""
+    def _feed(self, pool: ThreadPoolExecutor, slots: threading.BoundedSemaphore, after: str) -> bool:
+        """Begin every object after a cursor. Whether the work list came to its end."""
         for item in self._work.items(after):
             if not self._shard.holds(item.upload):
                 continue
-            places.acquire()
+            slots.acquire()
             if self.stopping():
-                places.release()
+                slots.release()
                 return False
             with self._lock:
                 settled = self._watermark.begin(item.cursor)
-            pool.submit(self._process, item, settled, places)
+            pool.submit(self._process, item, settled, slots)
         return True
 
-    def _process(self, item: Item, settled: list[bool], places: threading.BoundedSemaphore) -> None:
+    def _process(self, item: Item, settled: list[bool], slots: threading.BoundedSemaphore) -> None:
         try:
             result = self._outcome(item.upload)
             with self._lock:
@@ -133,13 +145,13 @@ class Task:
         except Exception:
             LOG.exception("cannot remember how far this task came")
         finally:
-            places.release()
+            slots.release()
 
     def _outcome(self, upload: Upload) -> str:
-        """'completed', 'repeated', a failure's code, 'ignored'; 'unfinished' where a later run has to try again."""
+        """'completed', 'repeated', a failure's code, 'ignored'; 'unfinished' if a later run has to try again."""
         for attempt in range(1, TRIES + 1):
             try:
-                return _word(self._handler.handle(upload))
+                return _kind(self._handler.handle(upload))
             except ShuttingDown:
                 return "unfinished"
             except RetryLater as error:
@@ -148,14 +160,14 @@ class Task:
             except Exception:
                 LOG.exception("failed: %s (%d of %d)", upload.uri, attempt, TRIES)
                 last_is_ours = True
-            if self._stop.wait(FIRST_WAIT_S * 2 ** (attempt - 1)):
+            if self._stop.wait(self._first_wait_s * 2 ** (attempt - 1)):
                 return "unfinished"
         return self._given_up(upload) if last_is_ours else "unfinished"
 
     def _given_up(self, upload: Upload) -> str:
         """An object that breaks this code every time would keep the shard from ever ending."""
         try:
-            return _word(self._handler.give_up(upload))
+            return _kind(self._handler.give_up(upload))
         except RetryLater:
             return "unfinished"
 
@@ -163,21 +175,23 @@ class Task:
         self._remembered = time.monotonic()
         watermark = self._watermark
         self._memory.remember({"cursor": watermark.cursor, "counts": dict(watermark.counts), "finished": finished})
-        LOG.info("shard %s: %s", self._shard, _told(watermark.counts), extra={"fields": {"counts": watermark.counts}})
+        LOG.info(
+            "shard %s: %s", self._shard, _in_words(watermark.counts), extra={"fields": {"counts": watermark.counts}}
+        )
 
     def _summarise(self, seconds: float, *, finished: bool) -> None:
         counts = self._watermark.counts
         rate = sum(counts.values()) / max(seconds, 1e-9)
         state = "finished" if finished else "stopped before its end"
         fields = {"counts": counts, "seconds": round(seconds, 1), "finished": finished, "shard": str(self._shard)}
-        LOG.info("shard %s %s: %s; %.1f/s", self._shard, state, _told(counts), rate, extra={"fields": fields})
+        LOG.info("shard %s %s: %s; %.1f/s", self._shard, state, _in_words(counts), rate, extra={"fields": fields})
 
 
-def _word(outcome: HandledUpload) -> str:
+def _kind(outcome: HandledUpload) -> str:
     return "repeated" if outcome.repeated else outcome.code or outcome.status
 
 
-def _told(counts: Mapping[str, int]) -> str:
+def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or "nothing"
 
 
@@ -188,7 +202,9 @@ def _arguments() -> argparse.Namespace:
     source.add_argument("--manifest", help="a CSV file of bucket,name,generation: a path or gs://bucket/name")
     parser.add_argument("--prefix", default="", help="with --bucket: only names that begin with this")
     parser.add_argument("--job", default=os.environ.get("CLOUD_RUN_EXECUTION", "backfill"), help="remember under this")
-    parser.add_argument("--minutes", type=float, default=50.0, help="begin nothing new after this; GPU tasks end at 60")
+    parser.add_argument(
+        "--minutes", type=float, default=50.0, help="begin no further object after this; GPU tasks end at 60"
+    )
     parser.add_argument("--dry-run", action="store_true", help="count and estimate; process nothing")
     parser.add_argument("--seconds-per-image", type=float, default=0.5, help="for the estimate")
     parser.add_argument("--tasks", type=int, default=1, help="for the estimate")
@@ -215,7 +231,7 @@ def main() -> int:
 
 def _run(given: argparse.Namespace, settings: Settings, archive: GcsArchive, work: WorkList) -> int:
     shard = Shard(int(os.environ.get("CLOUD_RUN_TASK_INDEX", "0")), int(os.environ.get("CLOUD_RUN_TASK_COUNT", "1")))
-    from function import wiring  # seconds of imports that a dry run does without
+    from function import wiring  # seconds of imports that a dry run does not need
 
     cutter = wiring.build_cutter(settings)
     drained = threading.Event()

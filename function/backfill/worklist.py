@@ -12,7 +12,7 @@ from shared.records import Upload
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One object to process. cursor: grows along the work list; a task that starts again asks for what comes after."""
+    """One object to process. cursor: its position in the work list; later objects have larger ones."""
 
     cursor: str
     upload: Upload
@@ -77,7 +77,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What an estimate rests on."""
+    """What an estimate is computed from."""
 
     seconds_per_image: float
     tasks: int
