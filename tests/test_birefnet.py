@@ -67,6 +67,14 @@ def tiny() -> BiRefNet:
     return rule.fill_(BiRefNet(tiny_config())).eval()
 
 
+def assert_same(network: BiRefNet, other: BiRefNet) -> None:
+    """Equal weights; logits equal but for rounding, which depends on how the weights lie in memory."""
+    weights, others = network.state_dict(), other.state_dict()
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[key], others[key]) for key in weights)
+    assert torch.allclose(network(image()), other(image()), atol=1e-5)
+
+
 def image(batch: int = 1, height: int = 64, width: int = 96) -> torch.Tensor:
     return rule.make_input(height, width, batch)
 
@@ -338,7 +346,7 @@ def test_a_saved_network_opens_as_it_was(tmp_path):
     assert not any(report.values())
     assert again.config.window_size == 4
     assert not again.training
-    assert torch.equal(again(image()), ours(image()))
+    assert_same(again, ours)
     assert {t.dtype for t in BiRefNet.from_pretrained(tmp_path, dtype=torch.float16).parameters()} == {torch.float16}
 
 
@@ -347,7 +355,7 @@ def test_transformers_derives_what_a_file_leaves_out(tmp_path):
     ours.save_pretrained(tmp_path)
     state = load_file(tmp_path / HUB_FILE)
     save_file({k: v for k, v in state.items() if "index" not in k}, tmp_path / HUB_FILE, metadata={"format": "pt"})
-    assert torch.equal(BiRefNet.from_pretrained(tmp_path)(image()), ours(image()))
+    assert_same(BiRefNet.from_pretrained(tmp_path), ours)
 
 
 def test_a_folder_whose_configuration_says_legacy_opens_converted_and_is_saved_as_current(tmp_path):
@@ -357,7 +365,7 @@ def test_a_folder_whose_configuration_says_legacy_opens_converted_and_is_saved_a
     legacy.save_pretrained(tmp_path)
     again = BiRefNet.from_pretrained(tmp_path)
     assert again.config.patch_order == "current"
-    assert torch.equal(again(image()), ours(image()))
+    assert_same(again, ours)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
