@@ -8,7 +8,7 @@ SOURCES := function shared tests
 IMAGE ?= function/local/samples
 OUT ?= out
 
-.PHONY: setup run test check format bench quality oracle lock clean
+.PHONY: setup run test coverage mutants check format bench quality oracle lock clean
 .DEFAULT_GOAL := check
 
 setup: $(READY)
@@ -26,6 +26,14 @@ run: $(READY)
 
 test: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+
+# the tests once more, with the lines and branches that none of them reaches; half as long again
+coverage: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --cov --cov-report=term
+
+# faults put into the code one by one: each must make its test fail
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants
 
 check: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -58,5 +66,5 @@ lock:
 	infra/lock.sh
 
 clean:
-	rm -rf "$(OUT)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf "$(OUT)" .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

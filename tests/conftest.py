@@ -2,20 +2,19 @@
 
 import io
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from function.local import LocalCloud, LocalTopics
-from shared.models.birefnet import BiRefNet, BiRefNetConfig
 from tests.pubsub_emulator import GooglePubSub, emulator_script
 from tests.service import Service, running
 
-torch.set_num_threads(2)
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # of PyTorch, which only the tests of networks import
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +79,10 @@ def shop(opened):
 
 def save_tiny_model(folder: Path) -> None:
     """A small random BiRefNet that finds its subject everywhere, as a checkpoint that MODEL can name."""
+    import torch
+
+    from shared.models.birefnet import BiRefNet, BiRefNetConfig
+
     torch.manual_seed(0)
     network = BiRefNet(
         BiRefNetConfig(

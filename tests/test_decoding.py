@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 
 from shared.decoding import decode, media_type
 from shared.errors import CorruptImage, ImageTooLarge, RejectedUpload, UnsupportedMedia
+from shared.readers import BAND_PIXELS
 from tests.images import (
     DATA,
     ORIENTATION,
@@ -168,6 +169,20 @@ def test_lossy_files_give_nearly_every_pixel(name):
 
 
 # Depths
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
+def test_a_picture_is_converted_in_bands_as_in_one_piece(mode):
+    width = 2100
+    height = BAND_PIXELS // width + 50
+    rows = np.arange(height, dtype=np.uint16)[:, None] + np.arange(width, dtype=np.uint16)  # no two rows are alike
+    channel = (rows % 251).astype(np.uint8)
+    pixels = np.dstack([channel, 255 - channel, channel // 2, channel][: len(mode)])
+    data = encoded(pixels if len(mode) > 1 else channel, "PNG", compress_level=1)
+    image = opened(data, max_pixels=width * height)
+    np.testing.assert_array_equal(image.rgb, pixels[..., :3] if len(mode) > 2 else three(channel))
+    if mode.endswith("A"):
+        np.testing.assert_array_equal(image.alpha, pixels[..., -1])
 
 
 def scaled(samples, white=65535):
