@@ -5,7 +5,6 @@ are translated here into this product's, the most specific first; every wait end
 """
 
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +21,17 @@ from google.cloud.pubsub_v1.publisher.exceptions import MessageTooLargeError
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from function.refusals import Refusal
 from function.transfer import Sink, unpacked
-from shared.errors import PreconditionFailed, PublisherUnavailable, StorageUnavailable, UploadMissing
+from shared.errors import (
+    CutdropError,
+    OutputRefused,
+    PreconditionFailed,
+    PublisherUnavailable,
+    SourceUnreadable,
+    StorageUnavailable,
+    UploadMissing,
+)
 from shared.messages import CompletionMessage, serialise
 from shared.records import EncodedImage, StoredObject, Upload
 
@@ -107,12 +115,12 @@ class GcsObjectStore:
     def read(self, upload: Upload, *, max_bytes: int) -> bytes:
         """All bytes of exactly this generation, without their transfer encoding, checked against the store's checksum.
 
-        UploadMissing if the generation is gone, UploadTooLarge above max_bytes (never held in memory), CorruptImage if
-        the object claims to be gzip and cannot be unpacked.
+        UploadMissing if the generation is gone, SourceUnreadable if the store will never give it, UploadTooLarge above
+        max_bytes (never held in memory), CorruptImage if the object claims to be gzip and cannot be unpacked.
         """
         blob = self._client.bucket(upload.bucket).blob(upload.name, generation=upload.generation)
         sink = Sink(max_bytes, time.monotonic() + self._download_s, upload.uri)
-        with storage_errors("storage.objects.get", upload.uri, missing=UploadMissing):
+        with storage_errors(upload.uri, missing=UploadMissing, refused=SourceUnreadable):
             # Our own checksum: the client checks none of a download that it had to resume.
             blob.download_to_file(sink, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=self._retry)
         data = sink.verified(blob.crc32c)
@@ -120,7 +128,7 @@ class GcsObjectStore:
 
     def look_up(self, upload: Upload) -> Upload:
         """The same generation with size, content type and metadata filled in. UploadMissing if it is gone."""
-        blob = self._get(upload.bucket, upload.name, upload.generation)
+        blob = self._get(upload.bucket, upload.name, upload.generation, refused=SourceUnreadable)
         if blob is None:
             raise UploadMissing(f"{upload.uri}#{upload.generation}")
         return replace(
@@ -129,12 +137,12 @@ class GcsObjectStore:
 
     def live_generation(self, bucket: str, name: str) -> int | None:
         """The generation that is live under this name now; None if there is none."""
-        blob = self._get(bucket, name)
+        blob = self._get(bucket, name, refused=SourceUnreadable)
         return None if blob is None else int(blob.generation)
 
     def find(self, name: str) -> StoredObject | None:
         """What the output bucket holds under this name; None if nothing."""
-        blob = self._get(self._output_bucket, name)
+        blob = self._get(self._output_bucket, name, refused=OutputRefused)
         return None if blob is None else _stored(blob)
 
     def write(
@@ -143,11 +151,11 @@ class GcsObjectStore:
         """Store a result over exactly the generation that was seen (0 = none). PreconditionFailed on any other.
 
         A lost answer is asked for again, and that second request may be the one that fails: PreconditionFailed says
-        only that something else is there now, perhaps this very result.
+        only that something else is there now, perhaps this very result. OutputRefused if the store will never take it.
         """
         blob = self._client.bucket(self._output_bucket).blob(name)
         blob.metadata = dict(metadata)
-        with storage_errors("storage.objects.create", f"gs://{self._output_bucket}/{name}"):
+        with storage_errors(f"gs://{self._output_bucket}/{name}", refused=OutputRefused):
             blob.upload_from_string(
                 image.data,
                 content_type=image.content_type,
@@ -158,11 +166,17 @@ class GcsObjectStore:
             )
         return _stored(blob)
 
-    def _get(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
-        with storage_errors("storage.objects.get", f"gs://{bucket}/{name}"):
-            return self._client.bucket(bucket).get_blob(
-                name, generation=generation, timeout=TIMEOUT_S, retry=self._retry
-            )
+    def _get(
+        self, bucket: str, name: str, generation: int | None = None, *, refused: type[CutdropError]
+    ) -> storage.Blob | None:
+        """An object's metadata; None if there is no such object."""
+        blob = self._client.bucket(bucket).blob(name, generation=generation)
+        try:
+            with storage_errors(f"gs://{bucket}/{name}", missing=UploadMissing, refused=refused):
+                blob.reload(timeout=TIMEOUT_S, retry=self._retry)
+        except UploadMissing:
+            return None
+        return blob
 
 
 class PubSubPublisher:
@@ -204,26 +218,36 @@ class PubSubPublisher:
         try:
             future = self._client.publish(self._topic, data, retry=self._retry, timeout=attempt, **attributes)
             future.result(timeout=self._deadline_s + PUBLISH_ATTEMPT_S)
-        except exceptions.PermissionDenied as error:
-            raise PublisherUnavailable(f"{self._topic}: permission pubsub.topics.publish is missing") from error
         except PUBLISH_ERRORS as error:
             raise PublisherUnavailable(f"{self._topic}: {_brief(error)}") from error
 
 
 @contextmanager
-def storage_errors(permission: str, uri: str, missing: type[Exception] | None = None) -> Iterator[None]:
-    """Translate the client's errors. permission: what the request needs; missing: what 404 means, if anything."""
+def storage_errors(
+    uri: str,
+    *,
+    missing: type[CutdropError] = StorageUnavailable,
+    refused: type[CutdropError] = StorageUnavailable,
+) -> Iterator[None]:
+    """Translate the client's errors. missing: what 404 becomes; refused: what a refusal becomes that is final."""
     try:
         yield
-    except exceptions.NotFound as error:
-        raise (missing or StorageUnavailable)(f"{uri}: {_brief(error)}") from error
-    except exceptions.PreconditionFailed as error:
-        raise PreconditionFailed(uri) from error
-    except exceptions.Forbidden as error:
-        named = re.search(r"storage\.[a-z]+\.[a-zA-Z]+", str(error))
-        raise StorageUnavailable(f"{uri}: permission {named[0] if named else permission} is missing") from error
+    except exceptions.GoogleAPICallError as error:
+        refusal = _refusal(error)
+        if refusal.final:
+            raise refused(f"Cloud Storage refuses {uri}: {refusal}") from error
+        if isinstance(error, exceptions.NotFound):
+            raise missing(f"{uri}: {refusal}") from error
+        if isinstance(error, exceptions.PreconditionFailed):
+            raise PreconditionFailed(uri) from error
+        raise StorageUnavailable(f"{uri}: {refusal}") from error
     except STORAGE_ERRORS as error:
         raise StorageUnavailable(f"{uri}: {_brief(error)}") from error
+
+
+def _refusal(error: exceptions.GoogleAPICallError) -> Refusal:
+    body = getattr(error.response, "text", None)
+    return Refusal.of(int(error.code or 0), error.message if body is None else body)
 
 
 def _brief(error: BaseException) -> str:

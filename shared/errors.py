@@ -12,6 +12,9 @@ CutdropError
 │   ├── OutputNameTaken       output_name_taken
 │   ├── InvalidOptions        invalid_options
 │   ├── NoSubject             no_subject
+│   ├── NetworkFailed         network_failed
+│   ├── SourceUnreadable      source_unreadable
+│   ├── OutputRefused         output_refused
 │   ├── IsAResult             is_a_result
 │   └── GaveUp                gave_up
 ├── RetryLater                perhaps; answer `status` so that the event is delivered again
@@ -25,8 +28,7 @@ CutdropError
 ├── UploadMissing             the upload's generation is gone: find out why, then reject
 ├── SettingsError             the environment is wrong; the server does not start
 ├── WeightsError              a checkpoint is missing, altered or of another network
-├── GpuUnavailable            a GPU was required and does not run kernels
-└── NetworkFailed             a network gave values that are not numbers
+└── GpuUnavailable            a GPU was required and does not run kernels
 """
 
 from typing import ClassVar
@@ -106,6 +108,24 @@ class NoSubject(RejectedUpload):
     code = "no_subject"
 
 
+class NetworkFailed(RejectedUpload):
+    """A network gives values that are not numbers for this image, in float32 too."""
+
+    code = "network_failed"
+
+
+class SourceUnreadable(RejectedUpload):
+    """Cloud Storage will never give this upload: a customer-supplied key, or its bucket is gone."""
+
+    code = "source_unreadable"
+
+
+class OutputRefused(RejectedUpload):
+    """Cloud Storage will never take the result: a hold, a retention policy, or the output bucket is gone."""
+
+    code = "output_refused"
+
+
 class IsAResult(RejectedUpload):
     """The upload carries this service's key: a result that somebody copied into an upload bucket."""
 
@@ -178,10 +198,6 @@ class WeightsError(CutdropError):
 
 class GpuUnavailable(CutdropError):
     """A GPU was required and does not run kernels."""
-
-
-class NetworkFailed(CutdropError):
-    """A network gave values that are not numbers."""
 
 
 FAILURE_CODES: tuple[str, ...] = tuple(error.code for error in RejectedUpload.__subclasses__())

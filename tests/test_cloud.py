@@ -19,9 +19,11 @@ from function.local.storage.faults import Effect, Fault
 from function.local.storage.store import LocalStore
 from shared.errors import (
     CorruptImage,
+    OutputRefused,
     PreconditionFailed,
     PublisherUnavailable,
     SourceGone,
+    SourceUnreadable,
     StorageUnavailable,
     UploadMissing,
     UploadTooLarge,
@@ -86,11 +88,10 @@ def test_read_gives_the_bytes_of_this_generation(store, uploads):
 def test_read_of_a_replaced_or_deleted_generation_says_that_it_is_missing(store, uploads):
     old = uploaded(uploads, data=b"old")
     new = uploaded(uploads, data=b"new")
-    for missing in (old, Upload(bucket="nowhere", name="a", generation=1)):
-        with pytest.raises(UploadMissing, match=missing.uri):
-            store.read(missing, max_bytes=100)
-        with pytest.raises(UploadMissing):
-            store.look_up(missing)
+    with pytest.raises(UploadMissing, match=old.uri):
+        store.read(old, max_bytes=100)
+    with pytest.raises(UploadMissing):
+        store.look_up(old)
     uploads.delete_blob(new.name)
     with pytest.raises(UploadMissing):
         store.read(new, max_bytes=100)
@@ -275,7 +276,7 @@ def test_a_large_write_whose_last_answer_is_lost_is_stored_once(server, store):
 
 def test_an_image_damaged_on_its_way_is_not_stored(server, store):
     server.faults.add(Fault(effect=Effect.CORRUPT, operation="insert"))
-    with pytest.raises(StorageUnavailable, match="BadRequest"):
+    with pytest.raises(StorageUnavailable, match="doesn't match"):
         store.write("a.png", PNG, {}, if_generation_match=0)
     assert store.find("a.png") is None
 
@@ -318,25 +319,63 @@ def test_a_store_that_is_not_there_asks_for_redelivery(impatient, server, monkey
         do(nowhere, request_, Upload(bucket="uploads", name="a.jpg", generation=1))
 
 
+SENTENCES = {
+    "csek": "The target object is encrypted by a customer-supplied encryption key.",
+    "hold": "Object 'cutouts/a.png' is under active Temporary hold and cannot be deleted or overwritten.",
+    "retention": "Object 'cutouts/a.png' is subject to the bucket's retention policy.",
+    "permission": "sa@project does not have storage.objects.get access to the Google Cloud Storage object.",
+    "kms": "Permission denied on Cloud KMS key.",
+}
+
+
 @pytest.mark.parametrize(
-    ("request_", "named", "expected"),
+    ("request_", "status", "reason", "sentence"),
     [
-        ("download", "", "storage.objects.get"),
-        ("get", "", "storage.objects.get"),
-        ("insert", "", "storage.objects.create"),
-        ("insert", "sa@x does not have storage.objects.delete access to the object.", "storage.objects.delete"),
+        ("download", 400, "", SENTENCES["csek"]),
+        ("download", 400, "invalid", "Bad Request"),
+        ("download", 404, "", "The specified bucket does not exist."),
+        ("insert", 400, "customerEncryptionKeyIsIncorrect", "The provided encryption key is incorrect."),
+        ("insert", 403, "forbidden", SENTENCES["hold"]),
+        ("insert", 403, "retentionPolicyNotMet", SENTENCES["retention"]),
+        ("insert", 412, "orgPolicyConstraintFailed", "The request violates a constraint of the organization."),
+        ("insert", 404, "notFound", "The specified bucket does not exist."),
+        ("get", 400, "invalid", "Bad Request"),
     ],
 )
-def test_a_missing_permission_is_named(server, store, uploads, request_, named, expected):
+def test_a_refusal_that_stays_one_is_final_at_once_and_quotes_the_store(
+    server, store, uploads, request_, status, reason, sentence
+):
     upload = uploaded(uploads)
-    server.faults.add(Fault(status=403, operation=request_, message=named or "Forbidden"))
-    with pytest.raises(StorageUnavailable, match=f"permission {expected} is missing"):
+    server.calls.clear()
+    server.faults.add(Fault(status=status, operation=request_, reason=reason, message=sentence, times=1000))
+    final = SourceUnreadable if request_ == "download" else OutputRefused
+    with pytest.raises(final) as refused:
         do(store, request_, upload)
+    assert sentence in str(refused.value)
+    assert len(server.calls) == 1
 
 
-def test_an_output_bucket_that_does_not_exist_is_said_to_be_missing(server):
+@pytest.mark.parametrize("request_", ["download", "get", "insert"])
+@pytest.mark.parametrize("sentence", [SENTENCES["permission"], SENTENCES["kms"], ""])
+def test_a_missing_permission_is_tried_again_and_quotes_the_store(server, store, uploads, request_, sentence):
+    upload = uploaded(uploads)
+    server.faults.add(Fault(status=403, operation=request_, message=sentence))
+    with pytest.raises(StorageUnavailable) as refused:
+        do(store, request_, upload)
+    assert (sentence or "no reason given") in str(refused.value)
+    do(store, request_, upload)
+
+
+def test_an_upload_in_a_bucket_that_is_gone_is_unreadable(store):
+    gone = Upload(bucket="nowhere", name="a", generation=1)
+    for ask in (lambda: store.read(gone, max_bytes=9), lambda: store.look_up(gone)):
+        with pytest.raises(SourceUnreadable, match="bucket does not exist"):
+            ask()
+
+
+def test_an_output_bucket_that_does_not_exist_refuses_the_result(server):
     store = GcsObjectStore.connect("nowhere", concurrency=1)
-    with pytest.raises(StorageUnavailable, match="bucket does not exist"):
+    with pytest.raises(OutputRefused, match="bucket does not exist"):
         store.write("a.png", PNG, {}, if_generation_match=0)
 
 
@@ -429,9 +468,9 @@ def test_a_topic_that_keeps_failing_asks_for_redelivery_and_is_used_again_afterw
     publisher.close()
 
 
-def test_a_missing_permission_to_publish_is_named(topics, publisher):
+def test_a_missing_permission_to_publish_quotes_the_topic(topics, publisher):
     topics.fail_next(grpc.StatusCode.PERMISSION_DENIED)
-    with pytest.raises(PublisherUnavailable, match=r"permission pubsub\.topics\.publish is missing"):
+    with pytest.raises(PublisherUnavailable, match="PermissionDenied: 403"):
         publisher.publish(message())
     assert topics.attempts == 1
 

@@ -24,7 +24,7 @@ class GcsArchive:
 
     def uploads(self, bucket: str, *, prefix: str, after: str) -> Iterator[Upload]:
         """Live objects in the order of their names, from the first one after `after` on, page by page."""
-        with storage_errors("storage.objects.list", f"gs://{bucket}"):
+        with storage_errors(f"gs://{bucket}"):
             for blob in self._client.list_blobs(
                 bucket,
                 prefix=prefix or None,
@@ -40,7 +40,7 @@ class GcsArchive:
         """A small object's text; None if there is none. bucket: '' = the output bucket."""
         blob = self._client.bucket(bucket or self._output_bucket).blob(name)
         try:
-            with storage_errors("storage.objects.get", f"gs://{blob.bucket.name}/{name}", missing=UploadMissing):
+            with storage_errors(f"gs://{blob.bucket.name}/{name}", missing=UploadMissing):
                 return str(blob.download_as_text(encoding="utf-8", timeout=TIMEOUT_S, retry=self._retry))
         except UploadMissing:
             return None
@@ -48,7 +48,7 @@ class GcsArchive:
     def write_text(self, name: str, text: str) -> None:
         """Into the output bucket, over whatever is there."""
         blob = self._client.bucket(self._output_bucket).blob(name)
-        with storage_errors("storage.objects.create", f"gs://{self._output_bucket}/{name}"):
+        with storage_errors(f"gs://{self._output_bucket}/{name}"):
             blob.upload_from_string(text, content_type="application/json", timeout=TIMEOUT_S, retry=self._retry)
 
 

@@ -52,6 +52,7 @@ class Fault:
     object: str = "*"
     times: int = 1
     status: int = 503
+    reason: str = ""  # of the error document; empty = what the status usually has
     message: str = "injected failure"
     after: int = 0  # bytes
     delay_s: float = 0.0

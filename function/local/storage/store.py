@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None:
             return api.answer(request)
         if fault.effect is Effect.STATUS:
-            raise StoreError(fault.status, _REASONS.get(fault.status, "error"), fault.message)
+            raise StoreError(fault.status, fault.reason or _REASONS.get(fault.status, "error"), fault.message)
         if fault.effect is Effect.RESET:
             raise _ConnectionBroken
         if fault.effect is Effect.DELAY:
