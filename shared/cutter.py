@@ -20,6 +20,7 @@ from shared.matting import refine_alpha
 from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, MaskPreset
 from shared.records import Cutout, ModelInfo, SourceImage, Subject
 from shared.subject import measure
+from shared.upscaling import enlarge_cutout
 
 NLM_STRENGTH = 5.0  # levels of 255, for lightness and colour alike
 
@@ -37,7 +38,7 @@ class Segmenter(Protocol):
     def info(self) -> ModelInfo: ...
 
     @property
-    def matting(self) -> bool:
+    def trained_on_alpha(self) -> bool:
         """Whether the checkpoint was trained on alpha (not on binary masks): its mask is opacity already."""
 
     def __call__(self, batch: Sequence[NDArray[np.uint8]], /) -> Sequence[NDArray[np.float32]]:
@@ -49,11 +50,10 @@ class Upscaler(Protocol):
 
     sha256: str
 
-    def __call__(self, rgba: NDArray[np.uint8], /, *, scale: int) -> NDArray[np.uint8]:
-        """A straight-alpha cutout, uint8 HxWx4, `scale` times wider and higher."""
-
-    def enlarge(self, rgb: NDArray[np.uint8], /, *, scale: int) -> NDArray[np.uint8]:
-        """An opaque image, uint8 HxWx3, `scale` times wider and higher."""
+    def enlarge(
+        self, rgb: NDArray[np.uint8], /, *, scale: int, wanted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]:
+        """An opaque image, uint8 HxWx3, `scale` times wider and higher; only what is near `wanted` pixels is needed."""
 
 
 class Refiner(Protocol):
@@ -190,13 +190,13 @@ class Cutter:
     def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> NDArray[np.uint8]:
         upscaler = self._upscaler_for(options)
         if upscaler and options.esrgan_stage is EsrganStage.AFTER and self._allowed("upscale", rgba, report):
-            return upscaler(rgba, scale=options.esrgan_scale)
+            return enlarge_cutout(rgba, upscaler.enlarge, scale=options.esrgan_scale)
         return rgba
 
     def _preset(self, options: CutOptions) -> MaskPreset:
         if options.mask_preset is not MaskPreset.AUTO:
             return options.mask_preset
-        return MaskPreset.SOFT if self._segmenter.matting else MaskPreset.STANDARD
+        return MaskPreset.SOFT if self._segmenter.trained_on_alpha else MaskPreset.STANDARD
 
     def _upscaler_for(self, options: CutOptions) -> Upscaler | None:
         if options.esrgan_stage is EsrganStage.OFF:

@@ -6,19 +6,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+SMALLEST_WEIGHT = 1e-6  # of an opaque pixel: what weights are divided by at least
+
 
 class Enlarge(Protocol):
-    """Opaque colour, enlarged: RealEsrgan.enlarge."""
+    """Enlarges opaque colour."""
 
     def __call__(
         self, rgb: NDArray[np.uint8], /, *, scale: int, wanted: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.uint8]: ...
+    ) -> NDArray[np.uint8]:
+        """uint8 HxWx3 -> the same, `scale` times wider and higher; only pixels near `wanted`, bool HxW, are needed."""
 
 
 def enlarge_cutout(rgba: NDArray[np.uint8], enlarge: Enlarge, *, scale: int) -> NDArray[np.uint8]:
-    """A straight-alpha cutout with its colour enlarged by `enlarge` and its opacity apart, as RealEsrgan(...) gives it.
+    """A straight-alpha cutout, uint8 HxWx4, `scale` times wider and higher: colour by `enlarge`, opacity apart.
 
-    The enlarger sees no transparency: colours are grown outward below it first. What it makes of them is kept beside
+    The enlarger sees no transparency: colours are first grown outward below it. What it makes of them is kept beside
     the edge and zeroed elsewhere.
     """
     alpha = rgba[:, :, 3]
@@ -26,7 +29,8 @@ def enlarge_cutout(rgba: NDArray[np.uint8], enlarge: Enlarge, *, scale: int) -> 
     opacity = enlarge_alpha(alpha, scale)
     beside_edge = cv2.dilate(opacity, np.ones((2 * scale + 1, 2 * scale + 1), np.uint8))
     enlarged[beside_edge == 0] = 0
-    return np.asarray(cv2.merge([enlarged, opacity]), np.uint8)
+    cutout: NDArray[np.uint8] = cv2.merge([enlarged, opacity])
+    return cutout
 
 
 def bleed(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -36,36 +40,39 @@ def bleed(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     so that the network sees no edge between the subject and black.
     """
     alpha = rgba[:, :, 3]
-    coarse = _pull_push(rgba[:, :, :3].astype(np.float32), np.asarray(alpha / 255, np.float32))
+    grown = _pull_push(rgba[:, :, :3].astype(np.float32), alpha.astype(np.float32) / np.float32(255))
     hidden = alpha == 0
     result = rgba[:, :, :3].copy()
-    result[hidden] = np.rint(coarse[hidden]).astype(np.uint8)
+    result[hidden] = np.rint(grown[hidden]).astype(np.uint8)
     return result
 
 
 def _pull_push(colour: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colours, HxWx3; where their weight, HxW, 0..1, is below 1, mixed with weighted means of what is near."""
     height, width = weight.shape
     if max(height, width) == 1 or bool((weight > 0).all()):
         return colour
     size = ((width + 1) // 2, (height + 1) // 2)
-    small_weight = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_AREA), np.float32)
-    weighted = np.asarray(cv2.resize(colour * weight[..., None], size, interpolation=cv2.INTER_AREA), np.float32)
-    small = np.asarray(weighted / np.maximum(small_weight, 1e-6)[..., None], np.float32)
-    filled = _pull_push(small, np.minimum(small_weight * 4, 1))
-    grown = np.asarray(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-    share = weight[..., None]
-    return np.asarray(colour * share + grown * (1 - share), np.float32)
+    half_weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    weighted = cv2.resize(colour * weight[..., None], size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], 3)
+    half = weighted / np.maximum(half_weight, SMALLEST_WEIGHT)[..., None]
+    filled = _pull_push(half, np.minimum(half_weight * 4, 1))  # 4: one full pixel of four is enough
+    grown = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    alpha = weight[..., None]
+    mixed: NDArray[np.float32] = colour * alpha + grown * (1 - alpha)
+    return mixed
 
 
 def enlarge_alpha(alpha: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Opacity, `scale` times wider and higher, uint8 HxW.
+    """Opacity, uint8 HxW, `scale` times wider and higher.
 
-    Cubic, so that edges stay steep, but never outside what the 3x3 source pixels around hold: no ringing, and opaque
-    and transparent regions stay exactly that.
+    Cubic, so that edges stay steep, but never outside what the 3x3 source pixels around hold: it does not ring, and
+    opaque and transparent regions stay exactly that.
     """
     size = (alpha.shape[1] * scale, alpha.shape[0] * scale)
     near = np.ones((3, 3), np.uint8)
     low = cv2.resize(cv2.erode(alpha, near), size, interpolation=cv2.INTER_NEAREST)
     high = cv2.resize(cv2.dilate(alpha, near), size, interpolation=cv2.INTER_NEAREST)
     cubic = cv2.resize(alpha, size, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(cv2.min(cv2.max(cubic, low), high), np.uint8)
+    bounded: NDArray[np.uint8] = cv2.min(cv2.max(cubic, low), high)
+    return bounded

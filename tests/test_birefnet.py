@@ -425,7 +425,7 @@ def test_a_saved_network_segments_with_its_own_size_and_normalisation(tmp_path):
     ours.save_pretrained(tmp_path)
     segmenter = load(str(tmp_path), device="cpu")
     assert segmenter.size == (96, 64)
-    assert (segmenter.info.device, segmenter.info.dtype, segmenter.matting) == ("cpu", "float32", False)
+    assert (segmenter.info.device, segmenter.info.dtype, segmenter.trained_on_alpha) == ("cpu", "float32", False)
     rgb = pictures(1)[0]
     normalised = (rgb / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     with torch.inference_mode():

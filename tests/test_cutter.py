@@ -13,6 +13,7 @@ from shared.errors import InvalidOptions, NoSubject, ShuttingDown
 from shared.options import CutOptions
 from shared.records import ModelInfo, SourceImage
 from shared.scaling import to_network
+from shared.upscaling import enlarge_alpha
 from tests.composites import composite, hairy_disc, photograph
 from tests.images import SRGB, rgb_profile
 
@@ -22,8 +23,8 @@ class RedIsSubject:
 
     size = (256, 256)
 
-    def __init__(self, *, matting=False):
-        self.matting = matting
+    def __init__(self, *, trained_on_alpha=False):
+        self.trained_on_alpha = trained_on_alpha
         self.info = ModelInfo(id="red", revision="1", sha256="ab" * 32, device="cpu", dtype="float32")
         self.seen = []
 
@@ -37,10 +38,8 @@ class Doubling:
 
     sha256 = "cd" * 32
 
-    def __call__(self, rgba, *, scale):
-        return rgba.repeat(scale, axis=0).repeat(scale, axis=1)
-
-    enlarge = __call__
+    def enlarge(self, rgb, *, scale, wanted=None):
+        return rgb.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 class Eroding:
@@ -147,7 +146,7 @@ def test_foreground_colours_are_cleaned_unless_that_is_off(cutter, how):
 
 def test_the_preset_follows_the_checkpoint_unless_told_otherwise(opened):
     half = SourceImage(rgb=np.full((64, 64, 3), (140, 0, 0), np.uint8))  # probability 0.549
-    binary, soft = opened(RedIsSubject()), opened(RedIsSubject(matting=True))
+    binary, soft = opened(RedIsSubject()), opened(RedIsSubject(trained_on_alpha=True))
     with pytest.raises(NoSubject):
         binary(half, CutOptions())
     assert (soft(half, CutOptions()).rgba[..., 3] == 140).all()
@@ -172,7 +171,10 @@ def test_enlarging_after_the_cut_scales_pixels_and_box(opened):
     cutter = opened(upscaler=Doubling())
     plain = cutter(red_square(80, 60), CutOptions())
     cutout = cutter(red_square(80, 60), CutOptions.from_texts({"esrgan_stage": "after", "esrgan_scale": "4"}))
-    assert (cutout.rgba == plain.rgba.repeat(4, axis=0).repeat(4, axis=1)).all()
+    opaque = plain.rgba[..., 3] == 255
+    large = cutout.rgba[opaque.repeat(4, axis=0).repeat(4, axis=1)]
+    assert (large[:, :3] == (255, 30, 20)).all()
+    assert (cutout.rgba[..., 3] == enlarge_alpha(plain.rgba[..., 3], 4)).all()
     assert cutout.subject.box == tuple(4 * side for side in plain.subject.box)
 
 

@@ -58,7 +58,7 @@ def test_opaque_and_transparent_regions_stay_and_the_band_is_the_network_s(matte
 
 def test_a_crop_gives_what_transformers_own_preprocessing_gives(matter, network):
     scene = composite(hairy_disc(CROP, CROP))
-    around = (MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
+    around = (MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT_101)
     wide = [cv2.copyMakeBorder(plane, *around) for plane in (scene.image, scene.alpha)]
     unknown = cv2.copyMakeBorder(vitmatte._unknown(scene.alpha), *around)
     trimap = np.where(unknown > 0, 127.5, wide[1]).astype(np.float32)

@@ -82,7 +82,7 @@ def test_every_published_checkpoint_is_one_file_at_one_commit():
         assert name == checkpoint.id
         assert (len(checkpoint.revision), len(checkpoint.sha256)) == (40, 64)
         assert not any(side % 32 for side in checkpoint.image_size)
-        assert checkpoint.matting == name.endswith("-matting")
+        assert checkpoint.trained_on_alpha == name.endswith("-matting")
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS.values(), ids=lambda checkpoint: checkpoint.id)

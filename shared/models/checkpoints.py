@@ -20,7 +20,7 @@ class Checkpoint:
     backbone: str
     image_size: tuple[int, int]  # width, height at inference, pixels
     patch_order: PatchOrder  # order of the image tiles when it was trained
-    matting: bool  # trained on opacity, not on binary masks: its mask needs no contrast
+    trained_on_alpha: bool  # not on binary masks: its mask is opacity and needs no contrast
     licence: str = "MIT"
 
 
@@ -37,7 +37,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_l",
                 image_size=(1024, 1024),
                 patch_order="legacy",
-                matting=False,
+                trained_on_alpha=False,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet-portrait",
@@ -48,7 +48,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_l",
                 image_size=(1024, 1024),
                 patch_order="legacy",
-                matting=False,
+                trained_on_alpha=False,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet-matting",
@@ -59,7 +59,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_l",
                 image_size=(1024, 1024),
                 patch_order="legacy",
-                matting=True,
+                trained_on_alpha=True,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet_HR",
@@ -70,7 +70,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_l",
                 image_size=(2048, 2048),
                 patch_order="current",
-                matting=False,
+                trained_on_alpha=False,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet_HR-matting",
@@ -81,7 +81,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_l",
                 image_size=(2048, 2048),
                 patch_order="current",
-                matting=True,
+                trained_on_alpha=True,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet_dynamic",
@@ -92,7 +92,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_l",
                 image_size=(1024, 1024),  # any size from 256 to 2304
                 patch_order="current",
-                matting=False,
+                trained_on_alpha=False,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet_lite",
@@ -103,7 +103,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_t",
                 image_size=(1024, 1024),
                 patch_order="legacy",
-                matting=False,
+                trained_on_alpha=False,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet_lite-2K",
@@ -114,7 +114,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_t",
                 image_size=(2560, 1440),
                 patch_order="legacy",
-                matting=False,
+                trained_on_alpha=False,
             ),
             Checkpoint(
                 id="ZhengPeng7/BiRefNet_lite-matting",
@@ -125,7 +125,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
                 backbone="swin_v1_t",
                 image_size=(1024, 1024),
                 patch_order="current",  # its training date leaves the other one possible
-                matting=True,
+                trained_on_alpha=True,
             ),
         )
     }

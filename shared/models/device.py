@@ -1,15 +1,24 @@
-"""Whether the GPU really works: a wheel built for another driver or chip falls back silently, or fails at first use."""
+"""The GPU: whether it really works, what its faults mean, and less at a time when its memory runs out.
 
-from collections.abc import Iterator
+A PyTorch wheel built for another driver or chip falls back silently, or fails at first use.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from shared.errors import GpuUnavailable
+from shared.errors import GpuUnavailable, OutOfGpuMemory
+
+LOG = logging.getLogger(__name__)
 
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")
-SIDE = 64
+SIDE = 64  # pixels of the image that is computed to check the GPU
+
+Result = TypeVar("Result")
 
 
 def require_gpu() -> str:
@@ -40,6 +49,23 @@ def gpu_faults() -> Iterator[None]:
         yield
     except torch.AcceleratorError as error:
         raise GpuUnavailable(f"the GPU failed ({error}): {versions()}") from error
+
+
+def first_that_fits(*attempts: Callable[[], Result], what: str) -> Result:
+    """What the first attempt gives that does not run out of GPU memory; each takes less memory than the one before.
+
+    Raises OutOfGpuMemory, naming `what` does not fit, GpuUnavailable, and what the attempts raise.
+    """
+    reason = ""
+    for attempt in attempts:
+        try:
+            with gpu_faults():
+                return attempt()
+        except torch.OutOfMemoryError as error:
+            reason = str(error)  # the error itself would keep the failed attempt's tensors
+        LOG.warning("out of GPU memory: %s", reason)
+        torch.cuda.empty_cache()
+    raise OutOfGpuMemory(f"{what} does not fit into the GPU's memory: {reason}")
 
 
 def versions() -> str:

@@ -1,4 +1,4 @@
-"""Enlarging with Real-ESRGAN: opaque colour in overlapping tiles, opacity apart, recombined straight.
+"""Enlarging opaque images with Real-ESRGAN, in overlapping tiles.
 
 Networks and checkpoints: Wang et al., "Real-ESRGAN", 2021 (BSD-3-Clause). They are opened by spandrel, which detects
 the architecture and never executes what a checkpoint contains.
@@ -7,7 +7,6 @@ the architecture and never executes what a checkpoint contains.
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,15 @@ import torch
 from numpy.typing import NDArray
 from spandrel import ImageModelDescriptor, ModelLoader
 
-from shared.errors import NetworkFailed, OutOfGpuMemory, WeightsError
-from shared.models.device import gpu_faults
+from shared.errors import NetworkFailed, WeightsError
+from shared.models.device import first_that_fits
+from shared.models.limits import Limits
+from shared.models.tiling import tiles
 from shared.models.weights import fetch
-from shared.upscaling import enlarge_cutout
 
 RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
-TILE = 256  # network-input pixels per side of a tile, its overlap not counted
-OVERLAP = 32  # pixels of context on each side; they are computed and cut away, so that neighbours agree
+TILE = 256  # pixels of the network's input per side of a tile, without its overlap
+OVERLAP = 32  # pixels of context on each side of a tile: computed and cut away, so that neighbours agree
 BATCH = 4  # tiles in one forward on a GPU
 
 LOG = logging.getLogger(__name__)
@@ -98,125 +98,81 @@ def _open(path: Path) -> ImageModelDescriptor:
     return descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """One square of the image: its fresh pixels start at (top, left)."""
-
-    top: int
-    left: int
-
-
 class RealEsrgan:
-    """Cutouts and images, enlarged. Thread-safe: one call at a time is in the network."""
+    """Images, enlarged. Thread-safe: one call at a time is in the network."""
 
     def __init__(
         self, descriptor: ImageModelDescriptor, *, sha256: str, device: str, dtype: str, tile: int = TILE
     ) -> None:
+        """tile: pixels of the network's input per side of a tile, without its overlap."""
         self.sha256 = sha256
         self.native_scale = int(descriptor.scale)
+        self.limits = _limits(descriptor)
         self._device = torch.device(device)
-        self._dtype = _working_dtype(descriptor, device, dtype)
+        self._dtype: torch.dtype = getattr(torch, self.limits.dtype(dtype, device))
         self._network: Any = descriptor.to(self._device, dtype=self._dtype).eval().model
-        self._multiple = max(descriptor.size_requirements.multiple_of, 1)
-        self._tile = max(self._multiple, tile - tile % self._multiple)
-        self._turn = threading.Lock()
-
-    def __call__(self, rgba: NDArray[np.uint8], *, scale: int) -> NDArray[np.uint8]:
-        """A straight-alpha cutout, `scale` (2 or 4) times wider and higher.
-
-        rgba: uint8, HxWx4. Gives uint8, (H*scale)x(W*scale)x4, colour 0 where alpha is 0 except beside the edge.
-        Raises OutOfGpuMemory, NetworkFailed.
-        """
-        return enlarge_cutout(rgba, self.enlarge, scale=scale)
+        self._tile = self.limits.rounded_down(tile)
+        self._lock = threading.Lock()
 
     def enlarge(
         self, rgb: NDArray[np.uint8], *, scale: int, wanted: NDArray[np.bool_] | None = None
     ) -> NDArray[np.uint8]:
-        """An opaque image, `scale` times wider and higher.
+        """An opaque image, `scale` (2 or 4) times wider and higher.
 
-        rgb: uint8, HxWx3. wanted: bool, HxW; tiles without a wanted pixel are not computed and stay 0. Other scales
-        than the network's own are reached by running it again, or by averaging down.
+        rgb: uint8, HxWx3. wanted: bool, HxW; tiles without a wanted pixel are not computed and stay 0; None = all.
+        Other scales than the network's own are reached by running it again, or by averaging down.
+        Raises OutOfGpuMemory, GpuUnavailable, NetworkFailed.
         """
         result, reached = rgb, 1
+        needed = np.ones(rgb.shape[:2], np.bool_) if wanted is None else wanted
         while reached < scale:
-            result = self._enlarge_once(result, _grown(wanted, reached))
+            result = self._enlarge_once(result, needed.repeat(reached, axis=0).repeat(reached, axis=1))
             reached *= self.native_scale
         if reached == scale:
             return result
         size = (rgb.shape[1] * scale, rgb.shape[0] * scale)
-        return np.asarray(cv2.resize(result, size, interpolation=cv2.INTER_AREA), np.uint8)
+        smaller: NDArray[np.uint8] = cv2.resize(result, size, interpolation=cv2.INTER_AREA)
+        return smaller
 
-    def _enlarge_once(self, rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-        with self._turn, gpu_faults():
-            try:
-                return self._run(rgb, wanted, self._tile, BATCH if self._device.type == "cuda" else 1)
-            except torch.cuda.OutOfMemoryError:
-                LOG.warning("out of GPU memory while enlarging: once more with a quarter of the pixels per tile")
-            torch.cuda.empty_cache()
-            half = max(self._multiple, self._tile // 2 - self._tile // 2 % self._multiple)
-            try:
-                return self._run(rgb, wanted, half, 1)
-            except torch.cuda.OutOfMemoryError as error:
-                raise OutOfGpuMemory(f"enlarging does not fit into GPU memory with tiles of {half} pixels") from error
+    def _enlarge_once(self, rgb: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        half = self.limits.rounded_down(self._tile // 2)
+        with self._lock:
+            return first_that_fits(
+                lambda: self._run(rgb, wanted, self._tile, BATCH if self._device.type == "cuda" else 1),
+                lambda: self._run(rgb, wanted, half, 1),
+                what=f"enlarging with tiles of {half} pixels",
+            )
 
-    def _run(
-        self, rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None, tile: int, batch: int
-    ) -> NDArray[np.uint8]:
-        height, width = rgb.shape[:2]
+    def _run(self, rgb: NDArray[np.uint8], wanted: NDArray[np.bool_], side: int, batch: int) -> NDArray[np.uint8]:
+        height, width = wanted.shape
         scale = self.native_scale
-        tile = min(tile, -(-max(height, width) // self._multiple) * self._multiple)
+        side = min(side, -(-max(height, width) // self.limits.multiple) * self.limits.multiple)
         output = np.zeros((height * scale, width * scale, 3), np.uint8)
-        tiles = list(_wanted_tiles(height, width, tile, wanted))
-        for start in range(0, len(tiles), batch):
-            group = tiles[start : start + batch]
-            crops = np.stack([_crop(rgb, t, tile) for t in group])
-            for position, fresh in zip(group, self._forward(crops, tile), strict=True):
-                top, left = position.top * scale, position.left * scale
-                target = output[top : top + tile * scale, left : left + tile * scale]
-                target[...] = fresh[: target.shape[0], : target.shape[1]]
+        squares = tiles(wanted, side=side, margin=OVERLAP)
+        for start in range(0, len(squares), batch):
+            group = squares[start : start + batch]
+            crops = np.stack([square.crop(rgb) for square in group])
+            for square, enlarged in zip(group, self._forward(crops), strict=True):
+                target = square.within(output, scale=scale)
+                target[...] = enlarged[: target.shape[0], : target.shape[1]]
         return output
 
-    def _forward(self, crops: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
-        """uint8 NxSxSx3 with overlap -> uint8 Nx(tile*scale)x(tile*scale)x3 without."""
-        with torch.inference_mode():
-            batch = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).to(self._dtype).div_(255)
-            result = self._network(batch).float()
-            if not torch.isfinite(result).all():
-                raise NetworkFailed("Real-ESRGAN gave values that are not numbers")
-            inner = slice(OVERLAP * self.native_scale, (OVERLAP + tile) * self.native_scale)
-            levels = result[:, :, inner, inner].clamp_(0, 1).mul_(255).round_().to(torch.uint8)
-            return np.asarray(levels.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    @torch.inference_mode()
+    def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Tiles with their overlap, uint8 NxSxSx3 -> enlarged tiles without it, uint8 NxTxTx3."""
+        batch = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).to(self._dtype).div_(255)
+        result = self._network(batch).float()
+        if not torch.isfinite(result).all():
+            raise NetworkFailed("Real-ESRGAN gave values that are not numbers")
+        inner = slice(OVERLAP * self.native_scale, -OVERLAP * self.native_scale)
+        levels = result[:, :, inner, inner].clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+        enlarged: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return enlarged
 
 
-def _working_dtype(descriptor: ImageModelDescriptor, device: str, dtype: str) -> torch.dtype:
-    """Half precision only on a GPU and only where the network allows it."""
-    allowed = {"float16": descriptor.supports_half, "bfloat16": descriptor.supports_bfloat16}
-    if torch.device(device).type == "cuda" and allowed.get(dtype, False):
-        return torch.float16 if dtype == "float16" else torch.bfloat16
-    return torch.float32
-
-
-def _grown(wanted: NDArray[np.bool_] | None, times: int) -> NDArray[np.bool_] | None:
-    return wanted if wanted is None or times == 1 else wanted.repeat(times, 0).repeat(times, 1)
-
-
-def _wanted_tiles(height: int, width: int, tile: int, wanted: NDArray[np.bool_] | None) -> Iterator[_Tile]:
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            if wanted is None or wanted[top : top + tile, left : left + tile].any():
-                yield _Tile(top, left)
-
-
-def _crop(rgb: NDArray[np.uint8], tile: _Tile, side: int) -> NDArray[np.uint8]:
-    """The tile with OVERLAP pixels around it; beyond the image its mirror image, however small the image is."""
-    rows = _mirrored(np.arange(tile.top - OVERLAP, tile.top + side + OVERLAP), rgb.shape[0])
-    columns = _mirrored(np.arange(tile.left - OVERLAP, tile.left + side + OVERLAP), rgb.shape[1])
-    return rgb[rows[:, None], columns[None, :]]
-
-
-def _mirrored(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
-    """Reflection about the outermost pixels, which are not repeated."""
-    if length == 1:
-        return np.zeros_like(index)
-    folded = np.abs(index) % (2 * length - 2)
-    return np.minimum(folded, 2 * length - 2 - folded)
+def _limits(descriptor: ImageModelDescriptor) -> Limits:
+    supported = {"float16": descriptor.supports_half, "bfloat16": descriptor.supports_bfloat16}
+    return Limits(
+        multiple=max(descriptor.size_requirements.multiple_of, 1),
+        half_precision=frozenset(dtype for dtype, holds in supported.items() if holds),
+    )

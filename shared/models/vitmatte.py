@@ -1,14 +1,13 @@
 """ViTMatte (Yao et al., "Boosting Image Matting with Pretrained Plain Vision Transformers", 2023) on crops of the band.
 
 The network is transformers' own class; no code comes with the weights. It sees squares of the upload's full resolution
-and only those that touch the uncertain band, so memory is bounded whatever the upload's size.
+and only those that touch the unknown band, so memory is bounded whatever the upload's size.
 """
 
 import json
 import math
 import threading
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,21 +18,24 @@ import torch
 from numpy.typing import NDArray
 from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
 
-from shared.errors import NetworkFailed, OutOfGpuMemory, WeightsError
-from shared.models.device import gpu_faults
+from shared.errors import NetworkFailed, WeightsError
+from shared.models.device import first_that_fits
+from shared.models.limits import Limits
+from shared.models.tiling import Tile, tiles
 from shared.models.weights import find_weights, open_weights
 
 DEFAULT = "hustvl/vitmatte-small-composition-1k"  # Apache-2.0, 103,294,572 bytes, float32
 PUBLISHED: Mapping[str, str] = MappingProxyType(
     {DEFAULT: "bda9289db1bb6762d978b42d1c62ae3f34daf7497171a347a1d09657efd788cb"}  # sha256 of model.safetensors
 )
-CROP = 512  # pixels: side of a square that the network sees, as in training
-MARGIN = 64  # pixels on each side of a square that are only context
-UNSURE = 3.0  # pixels of a 1024 x 1024 image by which the band is widened; grows with the image
+CROP = 512  # pixels: side of a square that the network sees
+LIMITS = Limits(
+    multiple=32, half_precision=frozenset({"float16", "bfloat16"}), trained_side=CROP, trained_on_alpha=True
+)
+MARGIN = 64  # pixels of context on each side of a square
+WIDENING = 3.0  # pixels of a 1024 x 1024 image by which the unknown band is widened; grows with the image
 CROPS_PER_BATCH = 4  # on a GPU
-HALF, WHOLE = 0.5, 1.0  # the trimap's values: unknown, foreground
-
-Square = tuple[int, int]  # top, left of its fresh pixels
+UNKNOWN, FOREGROUND = 0.5, 1.0  # the trimap's values; background is 0
 
 
 def load(
@@ -47,7 +49,7 @@ def load(
 ) -> "VitMatte":
     """A matting network from a Hugging Face id or a local folder (model.safetensors and config.json).
 
-    The published checkpoint must have its sha256, any other the one that is given; where none is, it is logged.
+    The published checkpoint must have its sha256, any other the one that is given.
     `folder` holds the downloads. Raises WeightsError.
     """
     file = find_weights(name, revision=revision, folder=folder)
@@ -98,7 +100,7 @@ def small_config() -> VitMatteConfig:
 
 
 class VitMatte:
-    """Alpha of the uncertain band, from a second network. Thread-safe: one image at a time is in the network."""
+    """Alpha of the unknown band, from a second network. Thread-safe: one image at a time is in the network."""
 
     def __init__(
         self,
@@ -110,81 +112,65 @@ class VitMatte:
         crop: int = CROP,
         margin: int = MARGIN,
     ) -> None:
-        """crop: pixels, a multiple of 32; margin: pixels of it on each side that are only context."""
+        """crop: pixels, a multiple as LIMITS says; margin: pixels of context on each side of it."""
+        LIMITS.check_size(crop, crop)
         self.sha256 = sha256
         self._device = torch.device(device)
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._network: Any = network.to(self._device, dtype=self._dtype).eval()
         self._crop, self._margin = crop, margin
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __call__(self, rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        """rgb: uint8, HxWx3. alpha: uint8, HxW, soft where it is uncertain. Gives refined alpha, uint8, HxW.
+        """rgb: uint8, HxWx3. alpha: uint8, HxW, soft in the unknown band. Gives refined alpha, uint8, HxW.
 
         Opaque and transparent pixels beyond the widened band stay. Raises OutOfGpuMemory, GpuUnavailable and
         NetworkFailed.
         """
         unknown = _unknown(alpha)
         refined = alpha.copy()
-        squares = self._squares(unknown)
+        squares = tiles(unknown > 0, side=self._crop - 2 * self._margin, margin=self._margin)
         size = CROPS_PER_BATCH if self._device.type == "cuda" else 1
-        while batch := list(islice(squares, size)):
-            crops = np.stack([self._seen(rgb, alpha, unknown, square) for square in batch])
-            with self._turn:
+        for start in range(0, len(squares), size):
+            batch = squares[start : start + size]
+            crops = np.stack([_network_input(rgb, alpha, unknown, square) for square in batch])
+            with self._lock:
                 answers = self._run(crops)
-            for (top, left), answer in zip(batch, answers, strict=True):
-                fresh = refined[top : top + self._fresh, left : left + self._fresh]
-                inner = answer[self._margin :, self._margin :][: fresh.shape[0], : fresh.shape[1]]
-                cv2.copyTo(inner, unknown[top : top + self._fresh, left : left + self._fresh], fresh)
+            for square, answer in zip(batch, answers, strict=True):
+                target = square.within(refined)
+                inner = answer[self._margin :, self._margin :][: target.shape[0], : target.shape[1]]
+                cv2.copyTo(inner, square.within(unknown), target)
         return refined
 
-    @property
-    def _fresh(self) -> int:
-        """Pixels per side of a square that are taken from the network's answer."""
-        return self._crop - 2 * self._margin
-
-    def _squares(self, unknown: NDArray[np.uint8]) -> Iterator[Square]:
-        for top in range(0, unknown.shape[0], self._fresh):
-            for left in range(0, unknown.shape[1], self._fresh):
-                if unknown[top : top + self._fresh, left : left + self._fresh].any():
-                    yield top, left
-
-    def _seen(
-        self, rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], unknown: NDArray[np.uint8], square: Square
-    ) -> NDArray[np.float32]:
-        """What the network sees of a square: float32, 4 x crop x crop: RGB in -1..1, trimap in 0..1."""
-        places = (np.arange(start - self._margin, start - self._margin + self._crop) for start in square)
-        rows, columns = (np.clip(place, 0, side - 1) for place, side in zip(places, alpha.shape, strict=True))
-        part = np.ix_(rows, columns)
-        trimap = np.where(unknown[part] > 0, HALF, (alpha[part] == 255) * WHOLE)
-        image = rgb[part].astype(np.float32) / 127.5 - 1
-        return np.concatenate([image.transpose(2, 0, 1), trimap[None].astype(np.float32)])
-
     def _run(self, crops: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Crops -> alpha of each, uint8. Out of GPU memory, each goes alone."""
-        try:
-            return self._forward(crops)
-        except torch.OutOfMemoryError:
-            pass  # the failed forward's tensors are freed only after this block
-        torch.cuda.empty_cache()
-        try:
-            return np.concatenate([self._forward(crop[None]) for crop in crops])
-        except torch.OutOfMemoryError as error:
-            raise OutOfGpuMemory(f"a crop of {self._crop} pixels does not fit: {error}") from error
+        """Crops -> alpha of each, uint8."""
+        return first_that_fits(
+            lambda: self._forward(crops),
+            lambda: np.concatenate([self._forward(crop[None]) for crop in crops]),
+            what=f"a crop of {self._crop} pixels",
+        )
 
     @torch.inference_mode()
     def _forward(self, crops: NDArray[np.float32]) -> NDArray[np.uint8]:
-        with gpu_faults():
-            pixels = torch.from_numpy(crops).to(self._device, dtype=self._dtype)
-            alphas = self._network(pixel_values=pixels).alphas.float()
-            if not bool(torch.isfinite(alphas).all()):
-                raise NetworkFailed("ViTMatte gave values that are not numbers")
-            answers: NDArray[np.uint8] = (alphas[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
+        pixels = torch.from_numpy(crops).to(self._device, dtype=self._dtype)
+        alphas = self._network(pixel_values=pixels).alphas.float()
+        if not bool(torch.isfinite(alphas).all()):
+            raise NetworkFailed("ViTMatte gave values that are not numbers")
+        answers: NDArray[np.uint8] = (alphas[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
         return answers
+
+
+def _network_input(
+    rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], unknown: NDArray[np.uint8], square: Tile
+) -> NDArray[np.float32]:
+    """What the network sees of a square: float32, 4 x crop x crop: RGB in -1..1, trimap in 0..1."""
+    trimap = np.where(square.crop(unknown) > 0, UNKNOWN, (square.crop(alpha) == 255) * FOREGROUND)
+    image = square.crop(rgb).astype(np.float32) / 127.5 - 1
+    return np.concatenate([image.transpose(2, 0, 1), trimap[None].astype(np.float32)])
 
 
 def _unknown(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Where the trimap is unknown: 255, else 0."""
     soft = cv2.inRange(alpha, 1, 254)
-    reach = max(1, round(UNSURE * math.sqrt(alpha.size) / 1024))
+    reach = max(1, round(WIDENING * math.sqrt(alpha.size) / 1024))
     return np.asarray(cv2.dilate(soft, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.uint8)

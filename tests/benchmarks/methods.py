@@ -23,12 +23,12 @@ OURS = CutOptions()
 class GivenMask:
     """A segmenter that always sees the same mask: it takes the network out of a comparison.
 
-    matting: whether the mask is opacity already, as matting checkpoints give it; the preset follows from it.
+    trained_on_alpha: whether the mask is opacity already, as matting checkpoints give it; the preset follows from it.
     """
 
-    def __init__(self, mask: NDArray[np.float32], *, matting: bool) -> None:
+    def __init__(self, mask: NDArray[np.float32], *, trained_on_alpha: bool) -> None:
         self._mask = mask
-        self.matting = matting
+        self.trained_on_alpha = trained_on_alpha
         self.size = (mask.shape[1], mask.shape[0])
         self.info = ModelInfo(id="given", revision="", sha256="", device="cpu", dtype="float32")
 
@@ -41,20 +41,20 @@ def cut(
     mask: NDArray[np.float32],
     options: CutOptions,
     *,
-    matting: bool,
+    trained_on_alpha: bool,
     upscaler: Upscaler | None = None,
 ) -> Cutout:
     """The product's own way from a mask to a cutout."""
-    cutter = Cutter(GivenMask(mask, matting=matting), upscaler=upscaler)
+    cutter = Cutter(GivenMask(mask, trained_on_alpha=trained_on_alpha), upscaler=upscaler)
     try:
         return cutter(SourceImage(rgb=image.copy()), options)
     finally:
         cutter.stop()
 
 
-def ours(*, matting: bool, **changes: object) -> Method:
+def ours(*, trained_on_alpha: bool, **changes: object) -> Method:
     options = replace(OURS, **changes)  # type: ignore[arg-type]
-    return lambda image, mask: np.asarray(cut(image, mask, options, matting=matting).rgba)
+    return lambda image, mask: np.asarray(cut(image, mask, options, trained_on_alpha=trained_on_alpha).rgba)
 
 
 def _stretched(mask: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,16 +93,16 @@ def blur_fusion(image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[
     return np.dstack([(front * 255).astype(np.uint8), alpha])
 
 
-def methods(*, matting: bool) -> Mapping[str, Method]:
+def methods(*, trained_on_alpha: bool) -> Mapping[str, Method]:
     """All of them; ours as for a checkpoint that was trained on opacity, or on binary masks."""
-    other = MaskPreset.STANDARD if matting else MaskPreset.SOFT
+    other = MaskPreset.STANDARD if trained_on_alpha else MaskPreset.SOFT
     return {
-        "ours": ours(matting=matting),
-        "ours, no edge refinement": ours(matting=matting, alpha_matting=AlphaMatting.OFF),
-        "ours, no colour cleaning": ours(matting=matting, refine_foreground=False),
-        "ours, no mask enhancement": ours(matting=matting, mask_preset=MaskPreset.OFF),
-        "ours, no clean-up": ours(matting=matting, mask_kernel=1),
-        f"ours, {other} preset": ours(matting=matting, mask_preset=other),
+        "ours": ours(trained_on_alpha=trained_on_alpha),
+        "ours, no edge refinement": ours(trained_on_alpha=trained_on_alpha, alpha_matting=AlphaMatting.OFF),
+        "ours, no colour cleaning": ours(trained_on_alpha=trained_on_alpha, refine_foreground=False),
+        "ours, no mask enhancement": ours(trained_on_alpha=trained_on_alpha, mask_preset=MaskPreset.OFF),
+        "ours, no clean-up": ours(trained_on_alpha=trained_on_alpha, mask_kernel=1),
+        f"ours, {other} preset": ours(trained_on_alpha=trained_on_alpha, mask_preset=other),
         "blur-fusion, whole image": blur_fusion,
         "rembg, naive": rembg_naive,
         "rembg, putalpha": rembg_putalpha,
@@ -125,8 +125,3 @@ class Sharpened:
         large = cv2.resize(rgb, size, interpolation=cv2.INTER_LANCZOS4)
         soft = cv2.GaussianBlur(large, (0, 0), 1.5 * scale)
         return np.asarray(cv2.addWeighted(large, 2.0, soft, -1.0, 0), np.uint8)
-
-    def __call__(self, rgba: NDArray[np.uint8], /, *, scale: int) -> NDArray[np.uint8]:
-        from shared.upscaling import enlarge_cutout
-
-        return enlarge_cutout(rgba, self.enlarge, scale=scale)

@@ -27,7 +27,7 @@ from shared.models import birefnet, realesrgan
 from shared.models.embedded.training.scenes import HELD_OUT, render
 from shared.options import CutOptions, Denoise, EsrganStage
 from shared.records import SourceImage
-from shared.upscaling import enlarge_alpha
+from shared.upscaling import enlarge_alpha, enlarge_cutout
 from tests.benchmarks import metrics
 from tests.benchmarks.methods import OURS, Method, Sharpened, methods, ours
 from tests.benchmarks.sheet import contact_sheet
@@ -175,20 +175,20 @@ def opaque_difference(truths: Sequence[Truth], masks: Sequence[NDArray[np.float3
     """The largest change to any pixel that is opaque in the cutout, levels of 255."""
     worst = 0
     for truth, mask in zip(truths, masks, strict=True):
-        rgba = ours(matting=True)(truth.image, mask)
+        rgba = ours(trained_on_alpha=True)(truth.image, mask)
         opaque = rgba[:, :, 3] == 255
         if opaque.any():
             worst = max(worst, int(np.abs(rgba[opaque][:, :3].astype(int) - truth.image[opaque]).max()))
     return worst
 
 
-def enlarged_edges(name: str, enlarge: Callable[..., NDArray[np.uint8]], cutout: Upscaler) -> dict[str, float]:
+def enlarged_edges(name: str, enlarge: Callable[..., NDArray[np.uint8]]) -> dict[str, float]:
     """A soft 50 % grey edge, enlarged: the line beside it on black, white and green, in levels of 255."""
     rows, columns = np.mgrid[:96, :96]
     alpha = np.clip((32 - np.hypot(rows - 48, columns - 48)) / 4 + 0.5, 0, 1)
     grey = np.dstack([np.full((96, 96, 3), 128, np.uint8), np.rint(alpha * 255).astype(np.uint8)])
     grey[grey[:, :, 3] == 0] = 0
-    large = cutout(grey, scale=2)
+    large = enlarge_cutout(grey, enlarge, scale=2)
     careless = np.dstack([enlarge(grey[:, :, :3].copy(), scale=2), enlarge_alpha(grey[:, :, 3], 2)])
     return {
         f"{name}, colours grown outward first (ours)": metrics.edge_line(
@@ -239,16 +239,19 @@ def main() -> None:
     print(f"{len(truths)} scenes; network: {segmenter.info.id} at {segmenter.size[0]}x{segmenter.size[1]}")
     true_masks = known_masks(truths)
     table(
-        "Cutouts from true masks at two thirds of the scene's side", compare(truths, true_masks, methods(matting=True))
+        "Cutouts from true masks at two thirds of the scene's side",
+        compare(truths, true_masks, methods(trained_on_alpha=True)),
     )
     seen = network_masks(truths, segmenter)
-    table("Cutouts from the network's masks", compare(truths, seen, methods(matting=segmenter.matting)))
+    table(
+        "Cutouts from the network's masks", compare(truths, seen, methods(trained_on_alpha=segmenter.trained_on_alpha))
+    )
     print(f"\nLargest change to an opaque pixel: {opaque_difference(truths, true_masks)} levels of 255")
     upscaler, name = enlarger(given.esrgan)
     rows, pictures = stages(truths, segmenter, upscaler)
     table(f"Enlarging and denoising, after and before the network. Enlarger: {name}", rows)
     print("\nThe line along an enlarged soft grey edge on black, white and green, levels of 255:\n")
-    for label, worst in enlarged_edges(name, upscaler.enlarge, upscaler).items():
+    for label, worst in enlarged_edges(name, upscaler.enlarge).items():
         print(f"- {label}: {worst:.2f}")
     print("\nTiles of 32 pixels against the whole picture, random weights, largest difference of 255:\n")
     for label, difference in seams().items():

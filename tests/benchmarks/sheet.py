@@ -64,7 +64,7 @@ def edges(path: Path, image: Path, box: tuple[int, int, int, int], times: int = 
     left, top, right, bottom = box
     pieces = {"upload": rgb[top:bottom, left:right]}
     for name in ("rembg, putalpha", "blur-fusion, whole image", "ours"):
-        rgba = methods(matting=False)[name](rgb, mask)[top:bottom, left:right]
+        rgba = methods(trained_on_alpha=False)[name](rgb, mask)[top:bottom, left:right]
         alpha = rgba[:, :, 3:].astype(np.float32) / 255
         pieces[name] = np.rint(rgba[:, :, :3] * alpha + np.array([0, 177, 64]) * (1 - alpha)).astype(np.uint8)
     width, height = (right - left) * times, (bottom - top) * times

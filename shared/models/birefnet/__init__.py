@@ -2,15 +2,16 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from shared.errors import GpuUnavailable, WeightsError
-from shared.models.birefnet.config import STRIDE, BiRefNetConfig
+from shared.models.birefnet.config import BiRefNetConfig
 from shared.models.birefnet.loading import build_network
 from shared.models.birefnet.network import BiRefNet
-from shared.models.birefnet.segmenter import BiRefNetSegmenter
+from shared.models.birefnet.segmenter import LIMITS, BiRefNetSegmenter
 from shared.models.birefnet.tiles import detect_patch_order
 from shared.models.device import require_gpu
 from shared.models.weights import WeightsFile, find_weights, open_weights
@@ -64,7 +65,7 @@ def load(
         network=network.requires_grad_(False),
         size=_size(size, file, network.config),
         info=ModelInfo(id=file.id, revision=file.revision, sha256=file.sha256, device=device, dtype=dtype),
-        matting=file.checkpoint.matting if file.checkpoint else False,
+        limits=replace(LIMITS, trained_on_alpha=bool(file.checkpoint and file.checkpoint.trained_on_alpha)),
     )
     LOG.info("model %s %s on %s in %s at %dx%d", file.id, file.sha256[:12], device, dtype, *segmenter.size)
     return segmenter
@@ -102,6 +103,5 @@ def _config(file: WeightsFile) -> BiRefNetConfig | None:
 def _size(asked: tuple[int, int] | None, file: WeightsFile, config: BiRefNetConfig) -> tuple[int, int]:
     own = file.checkpoint.image_size if file.checkpoint else config.image_size
     width, height = asked or own
-    if min(width, height) < STRIDE or width % STRIDE or height % STRIDE:
-        raise ValueError(f"the network's size is {width}x{height}; expected multiples of {STRIDE}")
+    LIMITS.check_size(width, height)
     return width, height
