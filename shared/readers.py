@@ -1,14 +1,17 @@
-"""One reader per file format: bytes -> pixels as the file stores them, in 8 bits per channel.
+"""One reader per file format: a container -> pixels as the file stores them, in 8 bits per channel.
 
-Each reader opens its own format only, has the size checked while nothing but the header has been read, and raises
-whatever its library raises: `decoding.decode` gives those errors their meaning. Pixels come from simplejpeg for JPEG,
-from OpenCV where Pillow drops the lower byte of 16 bits, from libheif for HEIC (pi-heif: a decode-only build, LGPL-3
-with libde265; the full pillow-heif wheel bundles the x265 encoder and is GPL), and from Pillow for everything else.
+Each reader opens its own format only and raises whatever its library raises: `decoding.decode` gives those errors
+their meaning. Pixels come from simplejpeg for JPEG, from OpenCV for still WebP and for AVIF, from libheif for HEIC
+(pi-heif: a decode-only build, LGPL-3 with libde265; the full pillow-heif wheel bundles the x265 encoder and is GPL),
+and from Pillow for everything else.
 """
 
+import struct
+import sys
 import warnings
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -17,11 +20,9 @@ import pi_heif
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import (
-    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageFile,
     ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
@@ -29,217 +30,206 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from shared.colour import colour_space, conversion_to_srgb
+from shared.colour import colour_space
+from shared.containers import Container
+from shared.depth import add_low_bytes, grey_alpha_in_eight_bits, grey_in_eight_bits
 from shared.errors import UnsupportedMedia
+from shared.raster import Allocate, Raster, from_pillow, in_colour, separated, tone_mapped
 
-BAND_PIXELS = 1 << 22  # converted at a time, so that no second copy of a whole picture exists
-ORIENTATION = 0x0112  # EXIF and TIFF tag
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANES = 258, 262, 284  # TIFF tags
-REDUCED_IMAGE, DNG_VERSION = 254, 50706
+PHOTOMETRIC, PLANES, EXTRA_SAMPLES = 262, 284, 338  # TIFF tags
+PREMULTIPLIED = 1
 WHITE_IS_ZERO = 0
+IHDR_DEPTH = 24  # offset of a PNG's bit depth; the colour type follows
 
 # Pillow tells about odd metadata by warnings; whoever runs the service can do nothing about an upload's metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV prints what is wrong with a file, too
 
-SizeCheck = Callable[[int, int], None]  # width, height; raises where that is too large
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Raster:
-    """Decoded pixels, not yet upright.
-
-    rgb: uint8, HxWx3. alpha: uint8, HxW, or None. icc_profile: of RGB, or empty. orientation: EXIF's 1 to 8.
-    """
-
-    rgb: NDArray[np.uint8]
-    alpha: NDArray[np.uint8] | None = None
-    icc_profile: bytes = b""
-    orientation: int = 1
+Reader = Callable[[Container, Allocate], Raster]
 
 
-def read_jpeg(data: bytes, check: SizeCheck) -> Raster:
-    header = JpegImagePlugin.JpegImageFile(BytesIO(data))  # an MPO's first picture, too
-    check(*header.size)
-    icc_profile, orientation = _icc_profile(header), _orientation(header)
+def read_jpeg(file: Container, allocate: Allocate) -> Raster:
+    profile, size = file.colour.icc_profile, (file.width, file.height)
+    if file.channels not in (1, 3, 4):
+        raise UnsupportedMedia(f"a JPEG of {file.channels} channels, whose meaning is not defined")
     try:
-        if header.mode == "CMYK":
-            inks = simplejpeg.decode_jpeg(data, "CMYK")
+        if file.channels == 4:
+            inks = simplejpeg.decode_jpeg(file.data, "CMYK")
             # stored inverted, as Adobe does; browsers take every CMYK JPEG that way
-            picture = Image.frombuffer("CMYK", header.size, inks, "raw", "CMYK;I", 0, 1)
-        elif header.mode == "L" and colour_space(icc_profile) == "GRAY":
-            picture = Image.frombuffer("L", header.size, simplejpeg.decode_jpeg(data, "GRAY"), "raw", "L", 0, 1)
+            picture = Image.frombuffer("CMYK", size, inks, "raw", "CMYK;I", 0, 1)
+        elif file.channels == 1 and colour_space(profile) == "GRAY":
+            picture = Image.frombuffer("L", size, simplejpeg.decode_jpeg(file.data, "GRAY"), "raw", "L", 0, 1)
         else:
-            rgb = simplejpeg.decode_jpeg(data, "RGB")
-            return Raster(rgb, None, icc_profile if colour_space(icc_profile) == "RGB" else b"", orientation)
+            rgb = allocate((file.height, file.width, 3))
+            simplejpeg.decode_jpeg(file.data, "RGB", buffer=rgb)
+            return in_colour(rgb, None, file)
     except ValueError as error:
         if "subsampling" not in str(error):
             raise
-        header.load()  # rare sampling factors, which TurboJPEG's interface does not know
-        picture = header
-    return _raster(picture, icc_profile, orientation)
+        picture = JpegImagePlugin.JpegImageFile(BytesIO(file.data))  # rare sampling factors, unknown to TurboJPEG
+        picture.load()
+    return from_pillow(picture, file, allocate)
 
 
-def read_png(data: bytes, check: SizeCheck) -> Raster:
-    file = PngImagePlugin.PngImageFile(BytesIO(data))
-    check(*file.size)
-    file.load()
-    picture: Image.Image | None = file
-    bits, key = data[24], file.info.get("transparency")
-    if file.mode.startswith("I;16"):
-        picture = _grey_in_eight_bits(file)
-    elif bits == 16:
-        picture = _colour_in_eight_bits(file, data)
-    elif file.mode == "L" and isinstance(key, int):
-        file.info["transparency"] = key * 255 // (2**bits - 1)  # Pillow scales the pixels, not the key
-    if picture is None:
-        raise ValueError("its 16-bit samples cannot be read")
-    return _raster(picture, _icc_profile(file), _orientation(file))
+def read_png(file: Container, allocate: Allocate) -> Raster:
+    if file.bits == 16 and file.colour.hdr and file.channels > 2:
+        return _deep(file, allocate)
+    if file.bits == 16 and file.channels == 2:
+        return from_pillow(grey_alpha_in_eight_bits(_png(_as_four_channels(file.data))), file, allocate)
+    picture = _png(file.data)
+    key = picture.info.get("transparency")
+    if picture.mode.startswith("I;16"):
+        return from_pillow(grey_in_eight_bits(picture), file, allocate)
+    if file.bits == 16:
+        picture.info.pop("transparency", None)
+        raster = from_pillow(picture, file, allocate)
+        picture.close()  # only one copy of the picture beside the result
+        return _with_low_bytes(raster, _png(file.data, low_bytes=True), allocate, key)
+    if picture.mode == "L" and isinstance(key, int):
+        picture.info["transparency"] = key * 255 // (2**file.bits - 1)  # Pillow scales the pixels, not the key
+    return from_pillow(picture, file, allocate)
 
 
-def read_tiff(data: bytes, check: SizeCheck) -> Raster:
-    file = _Tiff(BytesIO(data))
-    bits, ink_is_dark = file.tag_v2.get(BITS_PER_SAMPLE, (1,)), file.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    _refuse_unusual(file, data)
-    check(*file.size)
-    file.load()  # turns it upright, too
-    picture: Image.Image = file
-    if file.mode.startswith("I;16"):
-        grey = _grey_in_eight_bits(file, white=2 ** bits[0] - 1)
-        picture = ImageOps.invert(grey) if ink_is_dark else grey  # Pillow does it for 8 bits only
-    elif bits[0] == 16 and file.mode in ("RGB", "RGBA"):
-        picture = _colour_in_eight_bits(file, data) or file
-    return _raster(picture, _icc_profile(file), 1)
+def read_tiff(file: Container, allocate: Allocate) -> Raster:
+    picture = _tiff(file)
+    if picture.mode.startswith("I;16"):
+        grey = grey_in_eight_bits(picture, white=2**file.bits - 1)
+        ink_is_dark = picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO  # Pillow inverts 8 bits only
+        return from_pillow(ImageOps.invert(grey) if ink_is_dark else grey, file, allocate)
+    deep = file.bits == 16 and picture.mode in ("RGB", "RGBA") and not picture.premultiplied
+    raster = from_pillow(picture, file, allocate)
+    picture.close()
+    return _with_low_bytes(raster, _tiff(file, low_bytes=True), allocate) if deep else raster
 
 
-def read_webp(data: bytes, check: SizeCheck) -> Raster:
-    check(*_webp_size(data))  # Pillow's decoder reserves two canvases before it tells their size
-    return _read_webp(data, check)
+def read_webp(file: Container, allocate: Allocate) -> Raster:
+    pixels = None if file.animated else _opencv(file.data)
+    if pixels is not None and pixels.dtype == np.uint8 and pixels.ndim == 3:
+        return separated(pixels, file, allocate, is_bgr=True)
+    picture = WebPImagePlugin.WebPImageFile(BytesIO(file.data))
+    picture.load()  # the first frame
+    return from_pillow(picture, file, allocate)
 
 
-def read_heic(data: bytes, check: SizeCheck) -> Raster:
-    images = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
-    primary = images[images.primary_index]
-    check(*primary.size)
-    picture = primary.to_pillow()
-    check(*picture.size)
-    return _raster(picture, primary.info.get("icc_profile") or b"", 1)  # libheif applied the rotation
+def read_avif(file: Container, allocate: Allocate) -> Raster:
+    return _deep(file, allocate)
 
 
-def _reader(plugin: Callable[[BytesIO], ImageFile.ImageFile]) -> Callable[[bytes, SizeCheck], Raster]:
-    def read(data: bytes, check: SizeCheck) -> Raster:
-        picture = plugin(BytesIO(data))
-        check(*picture.size)
-        picture.load()  # the first frame
-        check(*picture.size)
-        return _raster(picture, _icc_profile(picture), _orientation(picture))
+def read_heic(file: Container, allocate: Allocate) -> Raster:
+    hdr = file.colour.hdr
+    images = pi_heif.open_heif(file.data, convert_hdr_to_8bit=not hdr, hdr_to_16bit=False)
+    pixels = np.asarray(images[images.primary_index])  # libheif applied clean aperture, rotation and mirroring
+    if hdr and pixels.dtype == np.uint16:
+        return tone_mapped(pixels, 2**file.bits - 1, file)
+    if pixels.ndim == 2:
+        return from_pillow(Image.fromarray(pixels), file, allocate)
+    return separated(pixels, file, allocate, is_bgr=False)
 
-    return read
+
+def read_bmp(file: Container, allocate: Allocate) -> Raster:
+    picture = BmpImagePlugin.BmpImageFile(BytesIO(file.data))
+    picture.load()
+    if picture.mode == "RGBA" and picture.getextrema()[3] == (0, 0):
+        picture = picture.convert("RGB")  # an alpha field that nobody filled: Windows and Photoshop show it opaque
+    return from_pillow(picture, file, allocate)
 
 
-_read_webp = _reader(WebPImagePlugin.WebPImageFile)
+def read_gif(file: Container, allocate: Allocate) -> Raster:
+    picture = GifImagePlugin.GifImageFile(BytesIO(file.data))
+    picture.load()  # the first frame
+    return from_pillow(picture, file, allocate)
 
-READERS: Mapping[str, Callable[[bytes, SizeCheck], Raster]] = {
+
+READERS: Mapping[str, Reader] = {
     "image/jpeg": read_jpeg,
     "image/png": read_png,
     "image/webp": read_webp,
     "image/tiff": read_tiff,
-    "image/bmp": _reader(BmpImagePlugin.BmpImageFile),
-    "image/gif": _reader(GifImagePlugin.GifImageFile),
+    "image/bmp": read_bmp,
+    "image/gif": read_gif,
     "image/heic": read_heic,
-    "image/avif": _reader(AvifImagePlugin.AvifImageFile),
+    "image/avif": read_avif,
 }
 
 
 class _Tiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF whose size is limited by our own check alone, not by Pillow's process-wide limit as well."""
+    """A TIFF whose size is limited by our own check alone, and which is turned upright by us alone."""
 
     def load_prepare(self) -> None:
         if self._im is None:
             self.im = Image.new(self.mode, self._tile_size).im
         super().load_prepare()
 
+    def load_end(self) -> None:
+        """Not turned: Pillow would also obey an orientation in XMP."""
 
-def _refuse_unusual(file: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
-    tags = file.tag_v2
-    if data[8:10] == b"CR" or DNG_VERSION in tags or int(tags.get(REDUCED_IMAGE, 0)) & 1:
-        raise UnsupportedMedia("a camera's raw file, of which only a small preview could be read")
-    if file.mode in ("I", "F"):
+    @property
+    def premultiplied(self) -> bool:
+        return self.tag_v2.get(EXTRA_SAMPLES, ())[:1] == (PREMULTIPLIED,)
+
+
+def _tiff(file: Container, *, low_bytes: bool = False) -> _Tiff:
+    """The loaded page. low_bytes: of the second byte of each sample instead of the first."""
+    picture = _Tiff(BytesIO(file.data))
+    picture._size = picture._tile_size  # Pillow exchanges both for an orientation that turns
+    if picture.mode in ("I", "F"):
         raise UnsupportedMedia("a TIFF with signed, 32-bit or floating-point samples, whose white is not defined")
-    if tags.get(PLANES) == 2 and tags.get(BITS_PER_SAMPLE, (1,))[0] == 16:
+    if picture.tag_v2.get(PLANES) == 2 and file.bits == 16:
         raise UnsupportedMedia("a TIFF that keeps 16-bit channels in separate planes")  # both libraries misread it
+    if low_bytes:
+        picture.tile = [
+            tile._replace(args=(_other_byte(tile.args[0]), *tile.args[1:])) for tile in picture.tile
+        ]
+    picture.load()
+    return picture
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height. Source: RFC 9649, sections 2.5 to 2.7."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        raise ValueError("the header is cut short")
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L":
-        packed = int.from_bytes(body[1:5], "little")
-        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
-    return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+def _png(data: bytes, *, low_bytes: bool = False) -> PngImagePlugin.PngImageFile:
+    picture = PngImagePlugin.PngImageFile(BytesIO(data))
+    if low_bytes:
+        picture.tile = [tile._replace(args=_other_byte(str(tile.args))) for tile in picture.tile]
+    picture.load()
+    return picture
 
 
-def _grey_in_eight_bits(picture: Image.Image, white: int = 65535) -> Image.Image:
-    """Each value v becomes v * 255 / white, rounded; a value that stands for transparency becomes alpha."""
-    samples = np.asarray(picture).astype(np.uint16)
-    grey = Image.fromarray(cv2.convertScaleAbs(samples, alpha=255 / white))
-    if "transparency" in picture.info:
-        grey.putalpha(Image.fromarray(np.where(samples == picture.info["transparency"], 0, 255).astype(np.uint8)))
-    return grey
+def _other_byte(raw_mode: str) -> str:
+    """Pillow's name of the layout whose second byte is read: the same samples in the other byte order."""
+    native = "L" if sys.byteorder == "little" else "B"
+    order = {"N": native}.get(raw_mode[-1], raw_mode[-1])
+    return raw_mode[:-1] + {"L": "B", "B": "L"}[order]
 
 
-def _colour_in_eight_bits(picture: Image.Image, data: bytes) -> Image.Image | None:
-    """Each value v becomes v * 255 / 65535, rounded, where Pillow kept the upper byte in `picture`.
-
-    None where OpenCV sees something else in `data`: premultiplied alpha, for example, which Pillow has divided.
-    """
-    high = np.asarray(picture)
-    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[2] < high.shape[2]:
-        return None
-    samples = cv2.cvtColor(read, cv2.COLOR_BGR2RGB if read.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    if samples.shape[:2] != high.shape[:2] or (samples[..., : high.shape[2]] >> 8 != high).any():
-        return None
-    return Image.fromarray(cv2.convertScaleAbs(samples, alpha=255 / 65535))
+def _with_low_bytes(
+    raster: Raster, low: Image.Image, allocate: Allocate, key: tuple[int, ...] | None = None
+) -> Raster:
+    alpha = raster.alpha
+    if key:
+        alpha = allocate(raster.rgb.shape[:2])
+    add_low_bytes(raster.rgb, alpha, low, key or ())
+    return replace(raster, alpha=alpha)
 
 
-def _icc_profile(picture: Image.Image) -> bytes:
-    return picture.info.get("icc_profile") or b""
+def _as_four_channels(data: bytes) -> bytes:
+    """A PNG of grey and alpha in sixteen bits as one of RGBA in eight: the same bytes per pixel, the same filters."""
+    header = data[12:IHDR_DEPTH] + bytes([8, 6]) + data[IHDR_DEPTH + 2 : 29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
-def _orientation(picture: Image.Image) -> int:
-    try:
-        orientation = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF raises many things, and leaves the pixels whole
-        return 1
-    return orientation if orientation in range(1, 9) else 1
+def _opencv(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # type: ignore[return-value]
 
 
-def _raster(picture: Image.Image, icc_profile: bytes, orientation: int) -> Raster:
-    """A loaded picture of any mode, band by band."""
-    width, height = picture.size
-    convert = _conversion(picture.mode, icc_profile)
-    rgb = np.empty((height, width, 3), np.uint8)
-    alpha = np.empty((height, width), np.uint8) if picture.has_transparency_data else None
-    rows = max(1, BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        band = picture if rows >= height else picture.crop((0, top, width, bottom))
-        if alpha is not None:
-            band = band.convert("LA" if convert and band.mode in ("L", "LA", "La") else "RGBA")
-            alpha[top:bottom] = np.asarray(band.getchannel("A"))
-            band = band.convert(band.mode.rstrip("A"))
-        rgb[top:bottom] = np.asarray(convert(band) if convert else band.convert("RGB"))
-    return Raster(rgb, alpha, icc_profile if colour_space(icc_profile) == "RGB" else b"", orientation)
-
-
-def _conversion(mode: str, icc_profile: bytes) -> Callable[[Image.Image], Image.Image] | None:
-    """To RGB, where that takes more than Pillow's own conversion of modes."""
-    if mode == "CMYK":
-        return conversion_to_srgb("CMYK", icc_profile)
-    if mode in ("L", "LA", "La"):
-        return conversion_to_srgb("L", icc_profile)
-    return None
+def _deep(file: Container, allocate: Allocate) -> Raster:
+    """By OpenCV, which keeps more than eight bits."""
+    pixels = _opencv(file.data)
+    if pixels is None:
+        raise ValueError("OpenCV gives no picture")
+    if pixels.dtype == np.uint16:
+        bits = file.bits if file.bits > 8 else 10 if pixels.max() < 1024 else 12
+        if file.colour.hdr and pixels.ndim == 3:
+            order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+            return tone_mapped(cv2.cvtColor(pixels, order), 2**bits - 1, file)  # type: ignore[arg-type]
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / (2**bits - 1))  # type: ignore[assignment]
+    if pixels.ndim == 2:
+        return from_pillow(Image.fromarray(pixels), file, allocate)
+    return separated(pixels, file, allocate, is_bgr=True)  # type: ignore[arg-type]

@@ -48,6 +48,7 @@ class SourceImage:
     alpha: NDArray[np.uint8] | None = None
     icc_profile: bytes = b""
     content_type: str = ""  # what the bytes are, by their signature
+    notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # what was ignored or converted, for the message
 
     def __post_init__(self) -> None:
         seal(self.rgb, dtype=np.uint8, ndim=3)
