@@ -14,7 +14,7 @@ from function.plan import Plan, plan_for
 from function.ports import ImageCutter, ObjectStore, Publisher
 from function.progress import UploadProgress
 from function.settings import Settings
-from shared import decoding
+from shared import decoding, encoding
 from shared.errors import (
     Busy,
     GaveUp,
@@ -165,7 +165,7 @@ class Handler:
         image = self._decoded(plan.upload, progress)
         cutout = self._cut(image, plan.options, progress)
         with self._timed("encode", progress):
-            encoded = decoding.encode(cutout, plan.options)
+            encoded = encoding.encode(cutout, plan.options)
         metadata = result_metadata(plan.upload, plan.key, self._report(cutout, encoded, progress))
         with self._timed("upload", progress):
             return self._write(plan, existing, encoded, metadata)
@@ -175,6 +175,7 @@ class Handler:
             data = self._read(upload)
         with self._timed("decode", progress):
             image = decoding.decode(data, max_pixels=self._settings.max_pixels)
+        progress.notes = image.notes
         progress.decoded = ImageInfo(
             content_type=image.content_type, bytes=len(data), width=image.width, height=image.height
         )
@@ -218,7 +219,7 @@ class Handler:
             subject=cutout.subject,
             model=self._cutter.model,
             options=progress.options,
-            notes=cutout.notes,
+            notes={**progress.notes, **cutout.notes},
             timings_ms=dict(progress.timings_ms),
             started_ms=int(progress.started * 1000),
             encoded_ms=int(self._now() * 1000),

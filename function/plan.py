@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from function.settings import Settings
-from shared import decoding
+from shared import encoding
 from shared.options import CutOptions
 from shared.records import Upload
 from shared.report import RESERVED
@@ -38,7 +38,7 @@ def plan_for(upload: Upload, settings: Settings, weights_sha256: Callable[[CutOp
         "weights": weights_sha256(options),
         "settings": settings.pixel_settings(),
     }
-    name = result_name(upload.name, prefix=settings.output_prefix, suffix=decoding.suffix(options))
+    name = result_name(upload.name, prefix=settings.output_prefix, suffix=encoding.suffix(options))
     return Plan(upload=upload, options=options, key=_key(upload, deciding), name=name)
 
 

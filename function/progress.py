@@ -18,6 +18,7 @@ class UploadProgress:
     started: float = field(init=False)
     plan: Plan | None = None  # None until the options are known to be valid
     decoded: ImageInfo | None = None
+    notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # of decoding, for the message
     repeated: bool = False  # the result was there already
     detail: str = ""  # of a failure: what a library said
     timings_ms: dict[str, float] = field(default_factory=dict)  # per step

@@ -128,8 +128,7 @@ def rgb_profile(said: ColourDescription) -> bytes:
         return _profile_of(f"CICP {cicp.primaries}/{cicp.transfer}", PRIMARIES[cicp.primaries], CURVES[cicp.transfer])
     if said.gamma is not None or said.chromaticities is not None:
         primaries = said.chromaticities or BT709
-        is_srgb = said.gamma is None or abs(said.gamma - GAMMA_OF_SRGB) < NEAR and _is_near(primaries, BT709)
-        curve = SRGB_CURVE if is_srgb or said.gamma is None else (1 / said.gamma,)
+        curve = SRGB_CURVE if said.gamma is None or _is_srgb(said.gamma, primaries) else (1 / said.gamma,)
         return _profile_of("By gAMA and cHRM", primaries, curve)
     if said.adobe_rgb:
         return _profile_of("Adobe RGB (1998) compatible", ADOBE_RGB, (ADOBE_GAMMA,))
@@ -145,6 +144,10 @@ def _profile_of(name: str, primaries: icc.Primaries, curve: icc.Curve) -> bytes:
     if _is_near(primaries, BT709) and curve == SRGB_CURVE:
         return b""
     return icc.write_profile(name, primaries, curve)
+
+
+def _is_srgb(gamma: float, primaries: icc.Primaries) -> bool:
+    return abs(gamma - GAMMA_OF_SRGB) < NEAR and _is_near(primaries, BT709)
 
 
 def _is_near(one: icc.Primaries, other: icc.Primaries) -> bool:

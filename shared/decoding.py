@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from shared.containers import PARSERS, Container
 from shared.errors import CorruptImage, ImageTooComplex, ImageTooLarge, RejectedUpload, UnsupportedMedia
@@ -29,6 +30,7 @@ NAMES = {"image/webp": "WebP"}
 NOT_READ = re.compile(r"unsupported (?!marker)|not supported|cannot handle|unknown pixel mode", re.I)
 OUT_OF_MEMORY = re.compile(r"insufficient memory|out of memory|failed to allocate|malloc|bad.?alloc", re.I)
 HDR_NOTE = "HDR (PQ or HLG) was tone-mapped to SDR, reference white at 203 nits"
+FIRST_SIDEWAYS = 5  # EXIF orientations 5 to 8 exchange width and height
 MOST_IGNORED = 5  # things named in one note
 
 
@@ -73,6 +75,8 @@ def inspect(data: bytes, *, max_pixels: int, name: str = "") -> Inspected:
     except Exception as error:  # what is read from damaged files fails in many ways
         raise _rejection(error, media, name) from error
     width, height = container.width, container.height
+    if container.orientation >= FIRST_SIDEWAYS:
+        width, height = height, width
     if width * height > max_pixels:
         raise ImageTooLarge(f"{name} has {width} x {height} pixels; at most {max_pixels:,} in all are accepted.")
     if width < 1 or height < 1:
@@ -125,7 +129,7 @@ def upright(
     if orientation == 1:
         return pixels
     height, width, *channels = pixels.shape
-    result = allocate((height, width, *channels) if orientation < 5 else (width, height, *channels))
+    result = allocate((height, width, *channels) if orientation < FIRST_SIDEWAYS else (width, height, *channels))
     if orientation in (2, 4):
         cv2.flip(pixels, 1 if orientation == 2 else 0, dst=result)
     elif orientation in (5, 7):
@@ -171,6 +175,8 @@ def _rejection(error: Exception, media: str, name: str) -> RejectedUpload:
         return type(error)(f"{name} is {error}.")
     if isinstance(error, RejectedUpload):
         return error
+    if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, for animated WebP alone
+        return ImageTooLarge(f"{name} has more pixels than a {kind} may have.", detail=detail)
     if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(detail):
         return ImageTooComplex(f"{name} needs more memory than a {kind} of its size may take.", detail=detail)
     if NOT_READ.search(detail):

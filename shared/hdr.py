@@ -82,14 +82,12 @@ def _nits_to_pq(nits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _compression(peak: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Nits, and the factor by which light of that brightness is dimmed, so that `peak` becomes REFERENCE_WHITE."""
-    source = _nits_to_pq(np.array(peak))
+    source = float(_nits_to_pq(np.array(peak)))
     signal = np.linspace(0, 1, 1025)  # of PQ, relative to the picture's peak
-    largest = _nits_to_pq(np.array(REFERENCE_WHITE)) / source
+    largest = float(_nits_to_pq(np.array(REFERENCE_WHITE)) / source)
     knee = 1.5 * largest - 0.5
     t = (signal - knee) / max(1 - knee, 1e-9)
-    spline = (
-        (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * largest
-    )
+    spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * largest
     mapped = np.where(signal < knee, signal, spline)
     nits = _pq_to_nits(signal * source)
     scales = _pq_to_nits(np.minimum(mapped * source, 1)) / np.maximum(nits, 1e-9)
@@ -101,4 +99,4 @@ def _srgb_encoding() -> NDArray[np.uint8]:
     """8 bits of each step of linear light."""
     light = np.arange(STEPS + 1) / STEPS
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.power(light, 1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
+    return np.asarray(np.rint(encoded * 255), np.uint8)

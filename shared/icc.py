@@ -83,7 +83,7 @@ def _fixed(numbers: Sequence[float] | NDArray[np.float64]) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """multiLocalizedUnicodeType with one record."""
+    """One record of multiLocalizedUnicodeType."""
     encoded = text.encode("utf-16-be")
     return b"mluc" + bytes(4) + struct.pack(">II4sII", 1, 12, b"enUS", len(encoded), 28) + encoded
 
@@ -98,6 +98,8 @@ def _assembled(tags: dict[bytes, bytes]) -> bytes:
             body += content + bytes(-len(content) % 4)
         table += struct.pack(">4sII", name, places[content], len(content))
     size = offset + len(body)
-    header = struct.pack(">I4sI4s4s4s6H4s", size, bytes(4), 0x04400000, b"mntr", b"RGB ", b"XYZ ", 2024, 1, 1, 0, 0, 0, b"acsp")
+    header = struct.pack(
+        ">I4sI4s4s4s6H4s", size, bytes(4), 0x04400000, b"mntr", b"RGB ", b"XYZ ", 2024, 1, 1, 0, 0, 0, b"acsp"
+    )
     header = header.ljust(68, b"\x00") + _fixed(D50)
     return header.ljust(HEADER_LENGTH, b"\x00") + struct.pack(">I", len(tags)) + table + body

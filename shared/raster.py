@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.colour import conversion_to_srgb, display_p3_profile, rgb_profile
+from shared.colour import Cicp, conversion_to_srgb, display_p3_profile, rgb_profile
 from shared.containers import Container
 from shared.hdr import tone_map
 
@@ -36,19 +36,15 @@ class Raster:
     hdr: bool = False
 
 
-def tone_mapped(pixels: NDArray[np.uint16], white: int, file: Container) -> Raster:
-    """pixels: HxWx3 or HxWx4 in the order RGB(A)."""
-    hdr = file.colour.hdr
+def tone_mapped(pixels: NDArray[np.uint16], white: int, cicp: Cicp) -> Raster:
+    """HDR as SDR. pixels: HxWx3 or HxWx4 in the order RGB(A), 0..white."""
     alpha = None
     if pixels.shape[2] == 4:
         alpha = np.asarray(cv2.convertScaleAbs(cv2.extractChannel(pixels, 3), alpha=255 / white), np.uint8)
-    rgb = tone_map(pixels[..., :3], white, hdr) if hdr else pixels
-    return Raster(rgb, alpha, display_p3_profile(), hdr=True)
+    return Raster(tone_map(pixels[..., :3], white, cicp), alpha, display_p3_profile(), hdr=True)
 
 
-def separated(
-    pixels: NDArray[np.uint8], file: Container, allocate: Allocate, *, is_bgr: bool
-) -> Raster:
+def separated(pixels: NDArray[np.uint8], file: Container, allocate: Allocate, *, is_bgr: bool) -> Raster:
     """Interleaved pixels, HxWx3 or HxWx4 with alpha last, band by band."""
     height, width, channels = pixels.shape
     rgb = allocate((height, width, 3))

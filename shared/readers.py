@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from io import BytesIO
+from typing import cast
 
 import cv2
 import numpy as np
@@ -105,7 +106,7 @@ def read_tiff(file: Container, allocate: Allocate) -> Raster:
 def read_webp(file: Container, allocate: Allocate) -> Raster:
     pixels = None if file.animated else _opencv(file.data)
     if pixels is not None and pixels.dtype == np.uint8 and pixels.ndim == 3:
-        return separated(pixels, file, allocate, is_bgr=True)
+        return separated(cast("NDArray[np.uint8]", pixels), file, allocate, is_bgr=True)
     picture = WebPImagePlugin.WebPImageFile(BytesIO(file.data))
     picture.load()  # the first frame
     return from_pillow(picture, file, allocate)
@@ -119,17 +120,14 @@ def read_heic(file: Container, allocate: Allocate) -> Raster:
     hdr = file.colour.hdr
     images = pi_heif.open_heif(file.data, convert_hdr_to_8bit=not hdr, hdr_to_16bit=False)
     pixels = np.asarray(images[images.primary_index])  # libheif applied clean aperture, rotation and mirroring
-    if hdr and pixels.dtype == np.uint16:
-        return tone_mapped(pixels, 2**file.bits - 1, file)
-    if pixels.ndim == 2:
-        return from_pillow(Image.fromarray(pixels), file, allocate)
-    return separated(pixels, file, allocate, is_bgr=False)
+    read = _in_eight_bits if pixels.dtype == np.uint8 else _in_sixteen_bits
+    return read(pixels, file, allocate, is_bgr=False)
 
 
 def read_bmp(file: Container, allocate: Allocate) -> Raster:
-    picture = BmpImagePlugin.BmpImageFile(BytesIO(file.data))
+    picture: Image.Image = BmpImagePlugin.BmpImageFile(BytesIO(file.data))
     picture.load()
-    if picture.mode == "RGBA" and picture.getextrema()[3] == (0, 0):
+    if picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (0, 0):
         picture = picture.convert("RGB")  # an alpha field that nobody filled: Windows and Photoshop show it opaque
     return from_pillow(picture, file, allocate)
 
@@ -165,7 +163,7 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
 
     @property
     def premultiplied(self) -> bool:
-        return self.tag_v2.get(EXTRA_SAMPLES, ())[:1] == (PREMULTIPLIED,)
+        return bool(self.tag_v2.get(EXTRA_SAMPLES, ())[:1] == (PREMULTIPLIED,))
 
 
 def _tiff(file: Container, *, low_bytes: bool = False) -> _Tiff:
@@ -177,8 +175,10 @@ def _tiff(file: Container, *, low_bytes: bool = False) -> _Tiff:
     if picture.tag_v2.get(PLANES) == 2 and file.bits == 16:
         raise UnsupportedMedia("a TIFF that keeps 16-bit channels in separate planes")  # both libraries misread it
     if low_bytes:
+        layouts = [cast("tuple[str, object]", tile.args) for tile in picture.tile]
         picture.tile = [
-            tile._replace(args=(_other_byte(tile.args[0]), *tile.args[1:])) for tile in picture.tile
+            tile._replace(args=(_other_byte(layout[0]), *layout[1:]))
+            for tile, layout in zip(picture.tile, layouts, strict=True)
         ]
     picture.load()
     return picture
@@ -199,9 +199,7 @@ def _other_byte(raw_mode: str) -> str:
     return raw_mode[:-1] + {"L": "B", "B": "L"}[order]
 
 
-def _with_low_bytes(
-    raster: Raster, low: Image.Image, allocate: Allocate, key: tuple[int, ...] | None = None
-) -> Raster:
+def _with_low_bytes(raster: Raster, low: Image.Image, allocate: Allocate, key: tuple[int, ...] | None = None) -> Raster:
     alpha = raster.alpha
     if key:
         alpha = allocate(raster.rgb.shape[:2])
@@ -216,7 +214,11 @@ def _as_four_channels(data: bytes) -> bytes:
 
 
 def _opencv(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # type: ignore[return-value]
+    """HxW, HxWx3 (BGR) or HxWx4 (BGRA) in the file's own depth; None if the file cannot be decoded."""
+    return cast(
+        "NDArray[np.uint8] | NDArray[np.uint16] | None",
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED),
+    )
 
 
 def _deep(file: Container, allocate: Allocate) -> Raster:
@@ -224,12 +226,26 @@ def _deep(file: Container, allocate: Allocate) -> Raster:
     pixels = _opencv(file.data)
     if pixels is None:
         raise ValueError("OpenCV gives no picture")
-    if pixels.dtype == np.uint16:
-        bits = file.bits if file.bits > 8 else 10 if pixels.max() < 1024 else 12
-        if file.colour.hdr and pixels.ndim == 3:
-            order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-            return tone_mapped(cv2.cvtColor(pixels, order), 2**bits - 1, file)  # type: ignore[arg-type]
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / (2**bits - 1))  # type: ignore[assignment]
+    if pixels.dtype == np.uint8:
+        return _in_eight_bits(cast("NDArray[np.uint8]", pixels), file, allocate, is_bgr=True)
+    return _in_sixteen_bits(cast("NDArray[np.uint16]", pixels), file, allocate, is_bgr=True)
+
+
+def _in_eight_bits(pixels: NDArray[np.uint8], file: Container, allocate: Allocate, *, is_bgr: bool) -> Raster:
     if pixels.ndim == 2:
         return from_pillow(Image.fromarray(pixels), file, allocate)
-    return separated(pixels, file, allocate, is_bgr=True)  # type: ignore[arg-type]
+    return separated(pixels, file, allocate, is_bgr=is_bgr)
+
+
+def _in_sixteen_bits(pixels: NDArray[np.uint16], file: Container, allocate: Allocate, *, is_bgr: bool) -> Raster:
+    """Samples of 9 to 16 bits, of which the highest value is white."""
+    bits = file.bits if file.bits > 8 else max(10, int(pixels.max()).bit_length())
+    hdr = file.colour.hdr
+    if hdr is None:
+        small = np.asarray(cv2.convertScaleAbs(pixels, alpha=255 / (2**bits - 1)), np.uint8)
+        return _in_eight_bits(small, file, allocate, is_bgr=is_bgr)
+    order = {(2, True): cv2.COLOR_GRAY2RGB, (2, False): cv2.COLOR_GRAY2RGB, (3, True): cv2.COLOR_BGR2RGB}
+    order |= {(4, True): cv2.COLOR_BGRA2RGBA}
+    code = order.get((pixels.shape[2] if pixels.ndim == 3 else 2, is_bgr))
+    upright = pixels if code is None else cast("NDArray[np.uint16]", cv2.cvtColor(pixels, code))
+    return tone_mapped(upright, 2**bits - 1, hdr)

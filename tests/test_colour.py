@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.colour import colour_space, from_srgb
-from shared.decoding import to_srgb
+from shared.colour import colour_space, from_srgb, to_srgb
 from tests.images import SRGB, cmyk_profile, grey_profile, picture, rgb_profile
 
 RGB = picture(32, 24)

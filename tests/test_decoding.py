@@ -408,9 +408,9 @@ def test_a_bomb_is_refused_by_its_header():
 @pytest.mark.parametrize("name", every_file())
 def test_only_the_given_limit_counts_and_not_the_librarys(name, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    data, kind, *_ = every_file()[name]
-    if kind == "webp":  # the one decoder that insists on Pillow's limit, of 179 million pixels
-        with pytest.raises(ImageTooLarge, match="20 pixels"):
+    data = every_file()[name][0]
+    if name == "webp animated":  # the one decoder that insists on Pillow's limit, of 179 million pixels
+        with pytest.raises(ImageTooLarge, match="more pixels"):
             opened(data)
     else:
         assert opened(data).width == WIDTH
@@ -463,8 +463,9 @@ def test_a_jpeg_of_twelve_bits_is_unsupported():
 
 def test_the_sentence_names_the_file_and_its_format():
     data = encoded(RGB, "JPEG")
-    with pytest.raises(CorruptImage, match=r"^shoes/12\.jpg is a damaged or incomplete JPEG file: .*\.$"):
-        decode(data[: len(data) // 2], max_pixels=ENOUGH, name="shoes/12.jpg")
+    with pytest.raises(CorruptImage, match=r"^shoes/12\.jpg is a damaged or incomplete JPEG file\.$") as caught:
+        decode(data[:-100], max_pixels=ENOUGH, name="shoes/12.jpg")
+    assert "premature" in caught.value.detail.lower()
 
 
 def test_a_claimed_size_of_zero_is_corrupt():

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from shared.decoding import content_type, decode, encode, media_type, suffix
+from shared.decoding import decode, media_type
+from shared.encoding import content_type, encode, suffix
 from shared.errors import InvalidOptions
 from shared.options import Channels, CutOptions, OutputFormat
 from shared.records import Cutout, Subject

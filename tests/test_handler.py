@@ -10,7 +10,7 @@ import pytest
 from function.cloud import GcsObjectStore
 from function.handler import WRITE_ATTEMPTS
 from function.local.storage.faults import Effect, Fault
-from shared import decoding
+from shared import decoding, encoding
 from shared.errors import (
     Busy,
     OutOfGpuMemory,
@@ -329,7 +329,7 @@ def test_an_upload_that_is_larger_than_its_event_says_is_too_large_all_the_same(
 
 
 def test_an_image_without_subject_fails_and_its_message_knows_the_image(shop):
-    dark = decoding.encode(
+    dark = encoding.encode(
         Cutout(rgba=np.full((5, 9, 4), 20, np.uint8), subject=measure(np.full((5, 9), 255, np.uint8))), CutOptions()
     )
     outcome = shop.handler.handle(shop.put("dark.png", dark.data))

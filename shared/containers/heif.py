@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from shared.colour import Cicp, ColourDescription, colour_space
+from shared.colour import Cicp, colour_space
 from shared.containers.container import Container, refuse_many, refuse_metadata
 
 QUARTER_TURNS = {0: 1, 1: 8, 2: 3, 3: 6}  # irot counts counter-clockwise; EXIF's numbers
@@ -52,7 +52,9 @@ def parse(data: bytes) -> Container:
     if top is None:
         return container
     meta = _meta(data, top)
-    properties = [meta.properties[n - 1] for n in meta.associations.get(meta.primary, []) if 0 < n <= len(meta.properties)]
+    properties = [
+        meta.properties[n - 1] for n in meta.associations.get(meta.primary, []) if 0 < n <= len(meta.properties)
+    ]
     by_kind: dict[bytes, _Box] = {}
     for box in properties:
         if box.kind != b"colr":
@@ -190,7 +192,9 @@ def _aperture(numbers: tuple[int, ...], width: int, height: int) -> tuple[int, i
     """Left, top, right, bottom; None if it is malformed or reaches outside the picture."""
     if not all(numbers[1::2]):
         return None
-    across, down, right, below = (Fraction(above, under) for above, under in zip(numbers[::2], numbers[1::2], strict=True))
+    across, down, right, below = (
+        Fraction(above, under) for above, under in zip(numbers[::2], numbers[1::2], strict=True)
+    )
     left = right + Fraction(width - 1, 2) - (across - 1) / 2
     top = below + Fraction(height - 1, 2) - (down - 1) / 2
     box = tuple(int(value) for value in (left, top, left + across, top + down))

@@ -17,6 +17,7 @@ PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 METADATA = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn and comments
 APP0, APP1, APP2, APP14 = 0xE0, 0xE1, 0xE2, 0xEE
+STORAGE_SEGMENTS = {APP0: (b"JFIF\x00", 14), APP14: (b"Adobe", 12)}  # marker -> label and least length
 ICC_LABEL = b"ICC_PROFILE\x00"
 MOST_SCANS = 500
 
@@ -36,7 +37,7 @@ class _Segments:
 
 
 def parse(data: bytes) -> Container:
-    """Raises ValueError if there is no frame or no scan, ImageTooComplex for more scans or metadata than any camera's."""
+    """Raises ValueError if there is no frame or no scan, ImageTooComplex for absurd numbers of scans or metadata."""
     segments, scans_at = _before_the_scans(data)
     frame = segments.frame
     if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
@@ -98,9 +99,8 @@ def _before_the_scans(data: bytes) -> tuple[_Segments, int]:
 
 def _note_metadata(segments: _Segments, marker: int, content: bytes, whole: memoryview) -> None:
     """Keep the two application segments that say how colours are stored; remember profile and EXIF."""
-    if marker == APP14 and content.startswith(b"Adobe") and len(content) >= 12:
-        segments.kept.append(whole)
-    elif marker == APP0 and content.startswith(b"JFIF\x00") and len(content) >= 14:
+    label, shortest = STORAGE_SEGMENTS.get(marker, (b"", 0))
+    if label and content.startswith(label) and len(content) >= shortest:
         segments.kept.append(whole)
     elif marker == APP1 and content.startswith(exif.PREFIX[:4]) and not segments.exif:
         segments.exif = content

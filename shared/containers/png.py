@@ -174,9 +174,7 @@ def _read_chromaticities(said: ColourDescription, content: bytes) -> ColourDescr
     if len(content) != 32:
         raise ValueError("a wrong length")
     numbers = [number / UNIT for number in struct.unpack(">8I", content)]
-    white, red, green, blue = (
-        (across, down) for across, down in zip(numbers[::2], numbers[1::2], strict=True)
-    )
+    white, red, green, blue = ((across, down) for across, down in zip(numbers[::2], numbers[1::2], strict=True))
     described = replace(said, chromaticities=(red, green, blue, white))
     if not described.has_possible_chromaticities:
         raise ValueError("impossible values")

@@ -41,7 +41,9 @@ class _Page:
 
 
 def parse(data: bytes) -> Container:
-    """Raises ValueError without a readable page, UnsupportedMedia for a camera's raw file, ImageTooComplex for absurd counts."""
+    """Raises ValueError without a readable page, UnsupportedMedia for a camera's raw file, ImageTooComplex for absurd
+    numbers of pages, strips or tiles.
+    """
     order, big = "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\x00", b"\x00+")
     reader = _Reader(data, order, big)
     pages = list(reader.pages())
@@ -136,7 +138,7 @@ class _Reader:
         count = self._unpack(count_code, at)
         if count > 0xFFFF or start + count * width > len(self.data):
             return {}, 0
-        entries = {}
+        entries: dict[int, _Entry] = {}
         pointer_code = self.order + ("Q" if self.big else "I")
         for place in range(start, start + count * width, width):
             tag, kind, number, value = struct.unpack_from(self.order + entry_code, self.data, place)

@@ -33,7 +33,7 @@ def parse(data: bytes) -> Container:
         refuse_many(count, "chunks")
         if kind in PIXEL_CHUNKS:
             kept.append(data[at : end + length % 2])
-            if kind == b"VP8L" or kind == b"ALPH":
+            if kind in {b"VP8L", b"ALPH"}:
                 container.channels = 4
         else:
             metadata += min(length, len(data) - at)

@@ -24,7 +24,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from shared.decoding import decode, encode
+from shared.decoding import decode
+from shared.encoding import encode
 from shared.options import CutOptions
 from shared.records import Cutout, Subject
 from shared.rendition import render
