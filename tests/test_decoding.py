@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from shared.decoding import decode, media_type
 from shared.errors import CorruptImage, ImageTooLarge, RejectedUpload, UnsupportedMedia
-from shared.readers import BAND_PIXELS
+from shared.raster import BAND_PIXELS
 from tests.images import (
     DATA,
     ORIENTATION,
