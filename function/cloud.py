@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Self
 
 import requests
 import urllib3
@@ -37,6 +38,7 @@ from shared.records import EncodedImage, StoredObject, Upload
 
 TIMEOUT_S = (5.0, 20.0)  # to connect; between two pieces of an answer
 STORAGE_DEADLINE_S = 45.0  # after which a storage request is not tried again
+SHORT_TIMEOUT_S = (2.0, 5.0)  # the same for a request that the service can do without
 DOWNLOAD_DEADLINE_S = 120.0  # after which a download is given up, however steadily it trickles
 PUBLISH_DEADLINE_S = 30.0  # after which a message counts as not taken
 PUBLISH_ATTEMPT_S = 10.0  # one attempt of it
@@ -102,9 +104,7 @@ class GcsObjectStore:
         self._retry = DEFAULT_RETRY.with_timeout(deadline_s).with_delay(initial=0.2, maximum=5.0, multiplier=2.0)
 
     @classmethod
-    def connect(
-        cls, output_bucket: str, *, concurrency: int, deadline_s: float = STORAGE_DEADLINE_S
-    ) -> "GcsObjectStore":
+    def connect(cls, output_bucket: str, *, concurrency: int, deadline_s: float = STORAGE_DEADLINE_S) -> Self:
         """Open a client whose connection pool serves `concurrency` threads without opening connections anew."""
         return cls(storage_client(concurrency), output_bucket, deadline_s=deadline_s)
 
@@ -165,6 +165,22 @@ class GcsObjectStore:
                 retry=self._retry,
             )
         return _stored(blob)
+
+    def read_text(self, name: str, *, bucket: str = "") -> str | None:
+        """A small object's text; None if there is none. bucket: '' = the output bucket."""
+        blob = self._client.bucket(bucket or self._output_bucket).blob(name)
+        try:
+            with storage_errors(f"gs://{blob.bucket.name}/{name}", missing=UploadMissing):
+                return str(blob.download_as_text(encoding="utf-8", timeout=TIMEOUT_S, retry=self._retry))
+        except UploadMissing:
+            return None
+
+    def write_text(self, name: str, text: str, *, best_effort: bool = False) -> None:
+        """Store a small text in the output bucket, over what is there. best_effort: try once, give up soon."""
+        blob = self._client.bucket(self._output_bucket).blob(name)
+        timeout, again = (SHORT_TIMEOUT_S, None) if best_effort else (TIMEOUT_S, self._retry)
+        with storage_errors(f"gs://{self._output_bucket}/{name}"):
+            blob.upload_from_string(text, content_type="application/json", timeout=timeout, retry=again)
 
     def _get(
         self, bucket: str, name: str, generation: int | None = None, *, refused: type[CutdropError]

@@ -7,22 +7,23 @@ made from the stored result alone.
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from function.last_failure import FOLDER as ATTEMPTS_FOLDER
+from function.last_failure import LastFailures
+from function.making import ResultMaker
 from function.plan import Plan, plan_for
 from function.ports import ImageCutter, ObjectStore, Publisher
 from function.progress import UploadProgress
 from function.settings import Settings
-from shared import decoding, encoding
+from function.unstored import UnstoredResult, UnstoredResults
 from shared.errors import (
-    Busy,
     GaveUp,
     IsAResult,
     OutputNameTaken,
     PreconditionFailed,
     RejectedUpload,
-    ShuttingDown,
+    RetryLater,
     SourceGone,
     StorageUnavailable,
     Superseded,
@@ -31,10 +32,10 @@ from shared.errors import (
 )
 from shared.events import needs_look_up
 from shared.messages import CompletionMessage, completed, failed
-from shared.options import CutOptions
-from shared.records import Cutout, EncodedImage, SourceImage, StoredObject, Upload
-from shared.report import KEY, SOURCE, SOURCE_GENERATION, ImageInfo, Report, result_metadata
+from shared.records import StoredObject, Upload
+from shared.report import KEY, SOURCE, SOURCE_GENERATION
 
+OWN_FOLDERS = (ATTEMPTS_FOLDER, ".backfill/")  # under OUTPUT_PREFIX in the output bucket: this service's own notes
 WRITE_ATTEMPTS = 4  # each failed one means that another delivery stored something in the meantime
 
 
@@ -80,6 +81,9 @@ class Handler:
         self._settings = settings
         self._now = now
         self._stopping = stopping
+        self._maker = ResultMaker(cutter, settings)
+        self._unstored = UnstoredResults()
+        self._failures = LastFailures(store, settings.output_prefix)
 
     def handle(self, upload: Upload) -> HandledUpload:
         """Make one upload's result or find out why there is none, and publish that.
@@ -89,7 +93,7 @@ class Handler:
         """
         if unwanted := self._unwanted(upload):
             return HandledUpload(status="ignored", reason=unwanted)
-        progress = UploadProgress(upload=upload, now=self._now)
+        progress = self._progress(upload)
         try:
             plan = self._plan(progress)
             existing = self._inspect(plan)
@@ -97,25 +101,32 @@ class Handler:
             message = completed(existing.result or self._cut_out(plan, existing, progress))
         except RejectedUpload as error:
             message = self._failure(error, progress)
+        except Exception as error:
+            self._failures.store(upload, error)
+            raise
         return self._publish(message, progress)
 
     def give_up(self, upload: Upload) -> HandledUpload:
         """Publish the outcome of an upload that was delivered as often as its subscription allows.
 
-        That is its result if one was stored after all, or the reason that can still be found, or `gave_up`.
+        That is its result if one was stored after all, or the reason that can still be found, or `gave_up` with the
+        last delivery's failure.
         """
         if unwanted := self._unwanted(upload):
             return HandledUpload(status="ignored", reason=unwanted)
-        progress = UploadProgress(upload=upload, now=self._now)
+        progress = self._progress(upload)
         try:
             existing = self._inspect(self._plan(progress))
             if existing.result is None:
-                raise self._final_failure(progress.upload)
+                raise self._final_failure(progress)
             progress.repeated = True
             message = completed(existing.result)
         except RejectedUpload as error:
             message = self._failure(error, progress)
         return self._publish(message, progress)
+
+    def _progress(self, upload: Upload) -> UploadProgress:
+        return UploadProgress(upload=upload, now=self._now, stopping=self._stopping)
 
     def _unwanted(self, upload: Upload) -> str:
         """Why this object is not an upload for this service; empty if it is one."""
@@ -126,6 +137,9 @@ class Handler:
             return "it is in the output bucket"
         if upload.bucket == self._settings.output_bucket and any(name.lower() == KEY for name in upload.metadata):
             return "it is a result of this service"
+        own_folders = tuple(self._settings.output_prefix + folder for folder in OWN_FOLDERS)
+        if upload.bucket == self._settings.output_bucket and upload.name.startswith(own_folders):
+            return "it is a note of this service"
         if not upload.name.startswith(self._settings.upload_prefix):
             return "its name does not begin with UPLOAD_PREFIX"
         return "it is a folder's marker" if upload.name.endswith("/") else ""
@@ -161,25 +175,19 @@ class Handler:
         return ExistingResult(generation=found.generation)
 
     def _cut_out(self, plan: Plan, existing: ExistingResult, progress: UploadProgress) -> StoredObject:
-        """Download, decode, cut, encode, store."""
-        image = self._decoded(plan.upload, progress)
-        cutout = self._cut(image, plan.options, progress)
-        with self._timed("encode", progress):
-            encoded = encoding.encode(cutout, plan.options)
-        metadata = result_metadata(plan.upload, plan.key, self._report(cutout, encoded, progress))
-        with self._timed("upload", progress):
-            return self._write(plan, existing, encoded, metadata)
+        """Make the result and store it. A result that cannot be stored now is kept for the next delivery."""
+        result = self._unstored.take(plan.key) or self._made(plan, progress)
+        try:
+            with progress.timed("upload"):
+                return self._write(plan, existing, result)
+        except RetryLater:
+            self._unstored.put(plan.key, result)
+            raise
 
-    def _decoded(self, upload: Upload, progress: UploadProgress) -> SourceImage:
-        with self._timed("download", progress):
-            data = self._read(upload)
-        with self._timed("decode", progress):
-            image = decoding.decode(data, max_pixels=self._settings.max_pixels)
-        progress.notes = image.notes
-        progress.decoded = ImageInfo(
-            content_type=image.content_type, bytes=len(data), width=image.width, height=image.height
-        )
-        return image
+    def _made(self, plan: Plan, progress: UploadProgress) -> UnstoredResult:
+        with progress.timed("download"):
+            data = self._read(plan.upload)
+        return self._maker.make(data, plan, progress)
 
     def _read(self, upload: Upload) -> bytes:
         self._refuse_too_large(upload)
@@ -200,57 +208,43 @@ class Handler:
             return Superseded("a newer generation of this upload exists; that one gets the cutout")
         return SourceGone("the upload was deleted before it could be read")
 
-    def _cut(self, image: SourceImage, options: CutOptions, progress: UploadProgress) -> Cutout:
-        """Run the network, unless the upload reaches it too late: then the event is delivered again.
-
-        After the network the time budget does not count any more: the result is stored, and the next delivery finds it.
-        """
-        self._check_not_stopping()
-        if self._now() - progress.started > self._settings.request_budget_s:
-            raise Busy(f"the network was not reached within {self._settings.request_budget_s} s")
-        cutout = self._cutter(image, options)
-        progress.timings_ms |= {step: round(spent, 1) for step, spent in cutout.timings_ms.items()}
-        return cutout
-
-    def _report(self, cutout: Cutout, encoded: EncodedImage, progress: UploadProgress) -> Report:
-        return Report(
-            source=progress.decoded or ImageInfo(),
-            output=ImageInfo(content_type=encoded.content_type, width=encoded.width, height=encoded.height),
-            subject=cutout.subject,
-            model=self._cutter.model,
-            options=progress.options,
-            notes={**progress.notes, **cutout.notes},
-            timings_ms=dict(progress.timings_ms),
-            started_ms=int(progress.started * 1000),
-            encoded_ms=int(self._now() * 1000),
-        )
-
-    def _write(
-        self, plan: Plan, existing: ExistingResult, encoded: EncodedImage, metadata: Mapping[str, str]
-    ) -> StoredObject:
+    def _write(self, plan: Plan, existing: ExistingResult, made: UnstoredResult) -> StoredObject:
         """Store the result over what was seen. If that has changed, look again and decide again.
 
         A failed precondition may also be the success of this very write, if its answer was lost: the key says so.
         """
         for _ in range(WRITE_ATTEMPTS):
             try:
-                return self._store.write(plan.name, encoded, metadata, if_generation_match=existing.generation)
+                seen = existing.generation
+                return self._store.write(plan.name, made.image, made.metadata, if_generation_match=seen)
             except PreconditionFailed:
                 existing = self._inspect(plan)
             if existing.result:
                 return existing.result
         raise StorageUnavailable(f"{plan.name} changed {WRITE_ATTEMPTS} times while its result was stored")
 
-    def _final_failure(self, upload: Upload) -> Exception:
+    def _final_failure(self, progress: UploadProgress) -> Exception:
+        upload = progress.upload
         self._refuse_too_large(upload)
         if self._store.live_generation(upload.bucket, upload.name) != upload.generation:
             return self._why_missing(upload)
-        return GaveUp("it was delivered as often as the subscription allows, without success")
+        reason = "it was delivered as often as the subscription allows, without success"
+        if failure := self._failures.find(upload):
+            progress.notes = {"last_code": failure.code, "last_reason": failure.reason}
+            reason += f"; the last delivery ended with {failure.code}"
+        return GaveUp(reason)
 
     def _failure(self, error: RejectedUpload, progress: UploadProgress) -> CompletionMessage:
         progress.detail = error.detail
-        model, options = self._cutter.model, progress.options
-        return failed(progress.upload, progress.key, error, decoded=progress.decoded, model=model, options=options)
+        return failed(
+            progress.upload,
+            progress.key,
+            error,
+            decoded=progress.decoded,
+            model=self._cutter.model,
+            options=progress.options,
+            notes=progress.notes,
+        )
 
     def _publish(self, message: CompletionMessage, progress: UploadProgress) -> HandledUpload:
         self._publisher.publish(message)
@@ -264,15 +258,6 @@ class Handler:
             repeated=progress.repeated,
             timings_ms=progress.timings_ms | {"total": progress.spent_ms()},
         )
-
-    def _timed(self, step: str, progress: UploadProgress) -> AbstractContextManager[None]:
-        """Time one step. ShuttingDown if the instance is stopping."""
-        self._check_not_stopping()
-        return progress.timed(step)
-
-    def _check_not_stopping(self) -> None:
-        if self._stopping():
-            raise ShuttingDown("this instance is stopping; the event goes to another one")
 
 
 def _made_from(result: StoredObject) -> int:

@@ -12,6 +12,9 @@ from shared.records import Upload
 from shared.report import RESERVED
 
 OPTION_PREFIX = "cutdrop-"  # of custom metadata: cutdrop-mask-threshold, cutdrop-format ...
+IMAGE_SUFFIXES = frozenset(  # in lower case, without the dot
+    "avif avifs bmp dib gif heic heics heif heifs hif jfif jpe jpeg jpg pjp pjpeg png apng tif tiff webp".split()  # noqa: SIM905
+)
 LONGEST_NAME = 1024  # bytes of UTF-8 in an object's name, Cloud Storage's rule
 
 
@@ -50,12 +53,14 @@ def unplanned_key(upload: Upload) -> str:
 def result_name(upload_name: str, *, prefix: str, suffix: str) -> str:
     """`shoes/12.jpg` -> prefix + `shoes/12` + suffix.
 
-    A name without suffix, or with nothing before it (`.jpg`), keeps all of itself. One that would become longer than
+    Only the suffix of a known image format is replaced; any other name keeps all of itself (`Mr. Smith` -> `Mr. Smith`
+    + suffix), and so does one that is a suffix alone (`.jpg`). One that would become longer than
     Cloud Storage allows is cut and ends in a hash of the upload's name, so that two such uploads never get one name.
     """
     folder, slash, base = upload_name.rpartition("/")
-    stem, _, _ = base.rpartition(".")
-    wanted = prefix + folder + slash + (stem if stem.strip(".") else base)
+    stem, _, ending = base.rpartition(".")
+    kept_base = stem if stem.strip(".") and ending.lower() in IMAGE_SUFFIXES else base
+    wanted = prefix + folder + slash + kept_base
     if len(wanted.encode()) + len(suffix.encode()) <= LONGEST_NAME:
         return wanted + suffix
     mark = "~" + hashlib.sha256(upload_name.encode()).hexdigest()[:16]

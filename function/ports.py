@@ -9,7 +9,10 @@ from shared.records import Cutout, EncodedImage, ModelInfo, SourceImage, StoredO
 
 
 class ObjectStore(Protocol):
-    """Cloud Storage as this service needs it. Every method may raise StorageUnavailable."""
+    """Cloud Storage as this service needs it.
+
+    Every method may raise StorageUnavailable; about an upload SourceUnreadable, about the output bucket OutputRefused.
+    """
 
     def read(self, upload: Upload, *, max_bytes: int) -> bytes:
         """All bytes of exactly this generation. UploadMissing if it is gone, UploadTooLarge above max_bytes."""
@@ -27,6 +30,12 @@ class ObjectStore(Protocol):
         self, name: str, image: EncodedImage, metadata: Mapping[str, str], *, if_generation_match: int
     ) -> StoredObject:
         """Store a result over exactly the generation that was seen (0 = none). PreconditionFailed on any other."""
+
+    def read_text(self, name: str) -> str | None:
+        """A small text in the output bucket; None if there is none."""
+
+    def write_text(self, name: str, text: str, *, best_effort: bool = False) -> None:
+        """Store a small text in the output bucket, over what is there. best_effort: try once, give up soon."""
 
 
 class Publisher(Protocol):

@@ -135,6 +135,7 @@ def failed(
     decoded: ImageInfo | None = None,
     model: ModelInfo | None = None,
     options: Mapping[str, str] = EMPTY,
+    notes: Mapping[str, str] = EMPTY,
 ) -> CompletionMessage:
     """The message about an upload that never becomes a cutout: equal for every delivery of the same event.
 
@@ -149,6 +150,7 @@ def failed(
         source=Source(bucket=upload.bucket, name=upload.name, generation=str(upload.generation), **asdict(info)),
         model=model or ModelInfo(),
         options=options,
+        notes=notes,
         time=upload.event_time,
     )
 

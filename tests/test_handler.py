@@ -403,6 +403,13 @@ def test_an_instance_that_stops_still_announces_what_is_done(shop):
     assert shop.handler.handle(upload).status == "completed"
 
 
+def raising(error: Exception):
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
 class Slow(GcsObjectStore):
     """Takes a minute for each download."""
 
@@ -501,6 +508,90 @@ def test_giving_up_names_the_reason_where_it_can_be_found(opened):
     ):
         shop.handler.give_up(upload)
     assert shop.codes == ["superseded", "source_gone", "output_name_taken", "upload_too_large", "invalid_options"]
+
+
+def test_giving_up_says_how_the_last_delivery_failed_on_whatever_instance(shop):
+    upload = shop.put("shoes/12.jpg")
+    shop.cloud.store.faults.add(
+        Fault(status=403, operation="download", object="shoes/*", message="sa@x may not read this.", times=1000)
+    )
+    with pytest.raises(StorageUnavailable):
+        shop.handler.handle(upload)
+    for _ in range(2):
+        assert shop.open().give_up(upload).code == "gave_up"
+    first, second = shop.published
+    assert first == second
+    [message, _] = shop.said
+    assert message.reason.endswith("the last delivery ended with storage_unavailable")
+    assert message.notes["last_code"] == "storage_unavailable"
+    assert "sa@x may not read this." in message.notes["last_reason"]
+
+
+def test_giving_up_after_a_fault_of_ours_says_so(shop):
+    upload = shop.put("shoes/12.jpg")
+    shop.cutter.meanwhile = raising(ZeroDivisionError("secret"))
+    with pytest.raises(ZeroDivisionError):
+        shop.handler.handle(upload)
+    shop.handler.give_up(upload)
+    assert shop.said[0].notes == {"last_code": "internal_error", "last_reason": "ZeroDivisionError"}
+
+
+@pytest.mark.parametrize("error", [Busy("full"), ShuttingDown("stopping")])
+def test_a_delivery_that_failed_through_no_fault_of_the_upload_leaves_no_note(shop, error):
+    upload = shop.put("shoes/12.jpg")
+    shop.cutter.meanwhile = raising(error)
+    with pytest.raises(type(error)):
+        shop.handler.handle(upload)
+    shop.handler.give_up(upload)
+    assert (shop.said[0].code, shop.said[0].notes) == ("gave_up", {})
+
+
+def test_notes_of_this_service_in_a_bucket_of_uploads_are_no_uploads(opened):
+    shop = opened(upload_buckets=("cutouts",), output_prefix="done/")
+    for name in ("done/.attempts/ab.json", "done/.backfill/job/0-of-1.json"):
+        outcome = shop.handler.handle(shop.put(name, b"{}", bucket="cutouts"))
+        assert (outcome.status, outcome.reason) == ("ignored", "it is a note of this service")
+
+
+def test_an_upload_that_the_store_never_gives_fails_at_its_first_delivery_with_the_stores_reason(shop):
+    upload = shop.put("shoes/12.jpg")
+    sentence = "The target object is encrypted by a customer-supplied encryption key."
+    shop.cloud.store.faults.add(Fault(status=400, operation="download", message=sentence, times=1000))
+    assert shop.handler.handle(upload).code == "source_unreadable"
+    assert sentence in shop.said[0].reason
+    assert shop.cutter.calls == 0
+
+
+def test_a_result_that_the_store_never_takes_fails_at_its_first_delivery_with_the_stores_reason(shop):
+    upload = shop.put("shoes/12.jpg")
+    sentence = "Object 'cutouts/shoes/12.png' is under active Event-Based hold and cannot be overwritten."
+    shop.cloud.store.faults.add(Fault(status=403, operation="insert", message=sentence, times=1000))
+    assert shop.handler.handle(upload).code == "output_refused"
+    assert sentence in shop.said[0].reason
+
+
+def test_a_result_that_could_not_be_stored_is_not_made_again(shop):
+    upload = shop.put("shoes/12.jpg")
+    shop.cloud.store.fail(503, operation="insert", name="shoes/12.png", times=1000)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            shop.handler.handle(upload)
+    shop.cloud.store.faults.clear()
+    assert shop.handler.handle(upload).status == "completed"
+    assert (shop.cutter.calls, len(shop.requests("download"))) == (1, 1)
+    assert shop.said[0].timings_ms.segment == 1.0
+    assert shop.open().handle(upload).repeated
+
+
+def test_a_result_that_could_not_be_stored_is_made_again_for_other_options(shop):
+    upload = shop.put("shoes/12.jpg")
+    shop.cloud.store.fail(503, operation="insert", name="shoes/12.png", times=1000)
+    with pytest.raises(StorageUnavailable):
+        shop.handler.handle(upload)
+    shop.cloud.store.faults.clear()
+    other = shop.put("shoes/12.jpg", metadata={"cutdrop-mask-threshold": "0.5"})
+    assert shop.handler.handle(other).status == "completed"
+    assert shop.cutter.calls == 2
 
 
 def test_giving_up_is_tried_again_while_the_store_is_away(shop):

@@ -217,7 +217,7 @@ def main() -> int:
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_level)
-        archive = GcsArchive.connect(settings.output_bucket)
+        archive = GcsArchive.connect(settings.output_bucket, concurrency=1)
         work = _work_list(given, archive)
         if given.dry_run:
             prices = Prices(seconds_per_image=given.seconds_per_image, tasks=given.tasks, task_hour=given.task_hour)

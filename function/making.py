@@ -1,0 +1,66 @@
+"""Bytes of an upload -> its result: decode, cut, encode. Each step is timed, and none begins while stopping."""
+
+from function.plan import Plan
+from function.ports import ImageCutter
+from function.progress import UploadProgress
+from function.settings import Settings
+from function.unstored import UnstoredResult
+from shared import decoding, encoding
+from shared.errors import Busy
+from shared.options import CutOptions
+from shared.records import Cutout, EncodedImage, SourceImage
+from shared.report import ImageInfo, Report, result_metadata
+
+
+class ResultMaker:
+    """Makes results, from any number of threads."""
+
+    def __init__(self, cutter: ImageCutter, settings: Settings) -> None:
+        self._cutter = cutter
+        self._settings = settings
+
+    def make(self, data: bytes, plan: Plan, progress: UploadProgress) -> UnstoredResult:
+        """The result of an upload's bytes, with the metadata that is stored with it.
+
+        RejectedUpload if there is none; Busy, ShuttingDown and what the networks raise if it may succeed later.
+        """
+        image = self._decoded(data, progress)
+        cutout = self._cut(image, plan.options, progress)
+        with progress.timed("encode"):
+            encoded = encoding.encode(cutout, plan.options)
+        report = self._report(cutout, encoded, progress)
+        return UnstoredResult(encoded, result_metadata(plan.upload, plan.key, report))
+
+    def _decoded(self, data: bytes, progress: UploadProgress) -> SourceImage:
+        with progress.timed("decode"):
+            image = decoding.decode(data, max_pixels=self._settings.max_pixels)
+        progress.notes = image.notes
+        progress.decoded = ImageInfo(
+            content_type=image.content_type, bytes=len(data), width=image.width, height=image.height
+        )
+        return image
+
+    def _cut(self, image: SourceImage, options: CutOptions, progress: UploadProgress) -> Cutout:
+        """Run the network, unless the upload reaches it too late: then the event is delivered again.
+
+        After the network the time budget does not count any more: the result is stored, and the next delivery finds it.
+        """
+        progress.check_not_stopping()
+        if progress.now() - progress.started > self._settings.request_budget_s:
+            raise Busy(f"the network was not reached within {self._settings.request_budget_s} s")
+        cutout = self._cutter(image, options)
+        progress.timings_ms |= {step: round(spent, 1) for step, spent in cutout.timings_ms.items()}
+        return cutout
+
+    def _report(self, cutout: Cutout, encoded: EncodedImage, progress: UploadProgress) -> Report:
+        return Report(
+            source=progress.decoded or ImageInfo(),
+            output=ImageInfo(content_type=encoded.content_type, width=encoded.width, height=encoded.height),
+            subject=cutout.subject,
+            model=self._cutter.model,
+            options=progress.options,
+            notes={**progress.notes, **cutout.notes},
+            timings_ms=dict(progress.timings_ms),
+            started_ms=int(progress.started * 1000),
+            encoded_ms=int(progress.now() * 1000),
+        )
