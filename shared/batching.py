@@ -1,4 +1,4 @@
-"""Many request threads, one network: single images become small batches, and each caller gets its own answer."""
+"""Many request threads share one network: their images run in small batches, and each thread gets its own result."""
 
 import threading
 import time
@@ -26,8 +26,8 @@ class _Waiting(Generic[Item, Result]):
 class MicroBatcher(Generic[Item, Result]):
     """Calls `run` with up to `max_batch` items at a time, always from the one worker thread.
 
-    An item that finds the worker idle starts at once, alone. An item that comes while a batch runs waits for its end,
-    and then for company until it has waited `max_wait_ms` in all or the batch is full. At most `max_queue` items wait.
+    An item starts at once, alone, if no batch is running. If one is, the item waits for its end, and then until the
+    next batch is full or the item has waited `max_wait_ms` in all. At most `max_queue` items wait.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._worker.start()
 
     def __call__(self, item: Item) -> Result:
-        """The result of one item; blocks until it is there.
+        """The result of one item; blocks until it is computed.
 
         Raises Busy when the queue is full, ShuttingDown when stopped before the item started, and whatever `run`
         raises for this item.
@@ -68,7 +68,7 @@ class MicroBatcher(Generic[Item, Result]):
         return waiting.future.result()
 
     def stop(self) -> None:
-        """Refuse what has not started, let the running batch end, return when it has."""
+        """Refuse items that have not started (ShuttingDown); return when the running batch has ended."""
         with self._changed:
             self._stopped = True
             refused = list(self._queue)
@@ -82,7 +82,9 @@ class MicroBatcher(Generic[Item, Result]):
         while batch := self._next_batch():
             answers = self._answers(batch)
             with self._changed:
-                self._running = False  # before any answer: a caller that comes again at once finds the worker idle
+                self._running = (
+                    False  # before the results: a caller that sends its next item at once must find no batch running
+                )
             for give in answers:
                 give()
 
@@ -99,7 +101,7 @@ class MicroBatcher(Generic[Item, Result]):
             return batch
 
     def _patience(self) -> float | None:
-        """Seconds to wait before the next batch starts; None = until something comes."""
+        """Seconds to wait before the next batch starts; None = until an item is added."""
         if not self._queue:
             return None
         if len(self._queue) >= self._max_batch or self._queue[0].found_idle:
@@ -107,13 +109,15 @@ class MicroBatcher(Generic[Item, Result]):
         return max(0.0, self._queue[0].arrived + self._max_wait - time.monotonic())
 
     def _answers(self, batch: list[_Waiting[Item, Result]]) -> list[Callable[[], None]]:
-        """Run the batch; gives what hands each caller its result or its error."""
+        """Runs the batch; gives one function per item, which delivers its result or its error to the caller."""
         try:
             results = self._run([waiting.item for waiting in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(batch)} items gave {len(results)} results")
-        except BaseException as error:  # whatever it is, the callers wait for an answer
+        except BaseException as error:  # of any kind: every caller is blocked until it gets a result or an error
             if len(batch) == 1:
                 return [partial(batch[0].future.set_exception, error)]
-            return [give for waiting in batch for give in self._answers([waiting])]  # a bad item fails alone
+            return [
+                give for waiting in batch for give in self._answers([waiting])
+            ]  # so that one bad item does not fail the others
         return [partial(waiting.future.set_result, result) for waiting, result in zip(batch, results, strict=True)]

@@ -67,7 +67,7 @@ class Refiner(Protocol):
 
 @dataclass(slots=True)
 class _Report:
-    """What one cut leaves behind beside its pixels."""
+    """Timings and notes of one image."""
 
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class _Report:
 
 
 class Cutter:
-    """Cuts subjects out. Thread-safe: images of several threads meet in batches in front of the network."""
+    """Cuts subjects out. Thread-safe: images of several threads go through the network in batches."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Cutter:
         return self._segmenter.info
 
     def weights_sha256(self, options: CutOptions) -> str:
-        """Hash over every checkpoint that these options run. Raises InvalidOptions where one is not loaded."""
+        """Hash over every checkpoint that these options run. Raises InvalidOptions if one is not loaded."""
         used = [self._segmenter.info.sha256]
         if upscaler := self._upscaler_for(options):
             used.append(upscaler.sha256)
@@ -120,12 +120,12 @@ class Cutter:
         self._segment.stop()
 
     def __call__(self, image: SourceImage, options: CutOptions) -> Cutout:
-        """The subject of one image, as the options want it; the subject's box is in the result's pixels.
+        """The subject of one image, by the options; the subject's box is in pixels of the result.
 
         Raises NoSubject, InvalidOptions (a network that is not loaded is asked for), Busy, ShuttingDown, NetworkFailed,
         and what the networks raise (OutOfGpuMemory).
         """
-        self.weights_sha256(options)  # complain before any work
+        self.weights_sha256(options)  # raises before any work
         report = _Report()
         with report.timed("segment"):
             probability = self._segment(self._network_input(image, options, report))
@@ -144,7 +144,7 @@ class Cutter:
         return rendition.render(cutout, options)
 
     def _network_input(self, image: SourceImage, options: CutOptions, report: _Report) -> NDArray[np.uint8]:
-        """The upload's own pixels at the network's size, in sRGB."""
+        """The upload at the network's size: uint8, HxWx3, sRGB."""
         rgb = image.rgb
         upscaler = self._upscaler_for(options)
         if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", image.rgb, report):
@@ -202,14 +202,14 @@ class Cutter:
         if options.esrgan_stage is EsrganStage.OFF:
             return None
         if self._upscaler is None:
-            raise InvalidOptions(f"esrgan_stage={options.esrgan_stage} needs an enlarging network; none is loaded here")
+            raise InvalidOptions(f"esrgan_stage={options.esrgan_stage} needs an enlarging network; none is loaded")
         return self._upscaler
 
     def _refiner_for(self, options: CutOptions) -> Refiner | None:
         if options.alpha_matting is not AlphaMatting.VITMATTE:
             return None
         if self._refiner is None:
-            raise InvalidOptions("alpha_matting=vitmatte needs a matting network; none is loaded here")
+            raise InvalidOptions("alpha_matting=vitmatte needs a matting network; none is loaded")
         return self._refiner
 
     def _allowed(self, step: str, pixels: NDArray[np.uint8], report: _Report) -> bool:

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from shared.errors import NetworkFailed
 from shared.options import CutOptions, MaskPreset
 
-FAINT = 0.1  # opacity up to which a pixel links nothing and weighs nothing in the clean-up
-REACH = 1 / 128  # of the mask's side: how far from an edge the image may decide
-LEAST_REACH = 4  # pixels at network scale
+FAINT = 0.1  # opacity up to which a pixel counts as empty in the clean-up
+BAND_REACH = 1 / 128  # of the mask's side: how far the unknown band reaches from an edge
+LEAST_BAND_REACH = 4  # pixels at network scale
 
 
 def enhance(probability: NDArray[np.float32], options: CutOptions, preset: MaskPreset) -> NDArray[np.float32]:
-    """The mask as the preset wants it: contrast, then floor, then clean-up (standard); clean-up (soft); as it is (off).
+    """The mask by the preset: contrast, floor and clean-up (standard); clean-up alone (soft); unchanged (off).
 
     probability: float32, HxW, 0..1, at the network's scale. Gives a new array of that kind. An empty mask stays
-    empty: nothing is ever stretched to its own minimum and maximum. Raises NetworkFailed on values that are no numbers.
+    empty: nothing is stretched to its own minimum and maximum. Raises NetworkFailed for values that are not numbers.
     """
     if not np.isfinite(probability).all():
         raise NetworkFailed("the mask holds values that are not numbers")
-    mask = np.asarray(np.clip(probability, 0, 1), np.float32)
+    mask: NDArray[np.float32] = np.clip(probability, 0, 1)
     if preset is MaskPreset.OFF:
         return mask
     opacity = mask
@@ -56,16 +56,17 @@ def _logistic(mask: NDArray[np.float32], threshold: float, slope: float) -> NDAr
 
 
 def floor(mask: NDArray[np.float32], *, level: float) -> NDArray[np.float32]:
-    """(x - level) / (1 - level), never below 0: faint opacity goes, and what stays begins at 0 without a step."""
+    """(x - level) / (1 - level), at least 0: opacity up to the level becomes 0, and there is no step above it."""
     base = np.float32(level)
-    return np.asarray(np.maximum((mask - base) / (np.float32(1) - base), 0), np.float32)
+    raised: NDArray[np.float32] = np.maximum((mask - base) / (np.float32(1) - base), 0)
+    return raised
 
 
 def clean_up(opacity: NDArray[np.float32], mask: NDArray[np.float32], *, kernel: int) -> NDArray[np.float32]:
-    """Without specks and pinholes of fewer than kernel x kernel pixels; soft edges and strands stay as they are.
+    """Without specks and pinholes of fewer than kernel x kernel pixels; soft edges and strands do not change.
 
-    A speck is a patch that not even faint opacity of `mask` (the network's own) links to anything larger: a strand
-    that contrast has cut in pieces is still hair. A pinhole is enclosed in opaque pixels.
+    A speck is a connected patch that not even faint opacity of `mask`, the network's own, links to a larger one: a
+    strand that contrast has cut in pieces stays. A pinhole is enclosed in opaque pixels.
     opacity, mask: float32, HxW, 0..1. Gives opacity, changed in place.
     """
     if kernel <= 1:
@@ -99,13 +100,14 @@ def _grown(region: NDArray[np.bool_], kernel: int) -> NDArray[np.bool_]:
 def unknown_band(
     opacity: NDArray[np.float32], probability: NDArray[np.float32], options: CutOptions
 ) -> NDArray[np.float32]:
-    """The mask that tells where edges may be refined: near the edges of `opacity`, the network's own without specks.
+    """The mask that is soft where the image may decide: near the edges of `opacity`, the network's mask without specks.
 
-    Contrast and floor decide what the network was unsure of; near an edge, the image knows better. Elsewhere the result
-    is 0 or 1, so that a doubt about a whole region stays decided. float32, HxW, 0..1, all three.
+    Contrast and floor decide about what the network was unsure of; near an edge, the image's colours decide better.
+    Elsewhere the result is 0 or 1, so that the image does not reopen the decision about a region that the network was
+    unsure of. float32, HxW, 0..1, all three.
     """
-    mask = clean_up(np.asarray(np.clip(probability, 0, 1), np.float32), probability, kernel=options.mask_kernel)
+    mask = clean_up(np.clip(probability, 0, 1), probability, kernel=options.mask_kernel)
     inside = opacity >= 0.5
-    reach = max(LEAST_REACH, round(math.sqrt(opacity.size) * REACH))
+    reach = max(LEAST_BAND_REACH, round(math.sqrt(opacity.size) * BAND_REACH))
     edges = _grown(opacity > 0, 2 * reach + 1) & _grown(~inside, 2 * reach + 1)
     return np.where(edges, mask, inside.astype(np.float32))

@@ -1,4 +1,4 @@
-"""What can be asked of one cutout: every option that changes pixels, its parser, its default.
+"""The options of one cutout: every one that changes pixels, with its parser and its default.
 
 One table serves the environment (MASK_THRESHOLD), object metadata (`cutdrop-mask-threshold`) and the key.
 """
@@ -31,8 +31,8 @@ class MaskPreset(StrEnum):
 
 class AlphaMatting(StrEnum):
     OFF = "off"
-    GUIDED = "guided"  # guided filter on the full-resolution image, in the uncertain band
-    VITMATTE = "vitmatte"  # a second network on crops of the band
+    GUIDED = "guided"  # alpha pulled along the line between local colour estimates of the full-resolution image
+    VITMATTE = "vitmatte"  # a second network, on crops of the unknown band
 
 
 class EsrganStage(StrEnum):
@@ -68,7 +68,7 @@ class Margin:
 
 
 def _digits(number: Decimal) -> str:
-    """As the parsers read it: without an exponent."""
+    """Without an exponent, which the parsers do not read."""
     return f"{number:f}".removesuffix(".0")
 
 
@@ -80,13 +80,13 @@ def _number(low: float, high: float) -> Callable[[str], float]:
             raise ValueError("is not a number") from None
         if not low <= value <= high:
             raise ValueError(f"is not between {low:g} and {high:g}")
-        return value + 0.0  # -0.0 is 0.0, so that both have one key
+        return value + 0.0  # turns -0.0 into 0.0, so that both have the same key
 
     return parse
 
 
 def integer(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
-    """A parser of whole numbers from low to high; it raises ValueError with the end of a sentence."""
+    """A parser of integers from low to high; its ValueError ends a sentence that begins with name and text."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
@@ -119,7 +119,7 @@ def _choice(kind: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Ca
 
 
 def boolean(text: str) -> bool:
-    """True or False from a word. ValueError with the end of a sentence."""
+    """True or False from a word. Its ValueError ends a sentence that begins with name and text."""
     words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     try:
         return words[text.lower()]
@@ -157,18 +157,18 @@ def _canvas(text: str) -> tuple[int, int]:
 
 
 def _scale(text: str) -> float:
-    """Share of the canvas that the subject fills, from '80%'; 0 = the subject keeps its scale."""
+    """Fraction of the canvas that the subject fills, from '80%'; 0 = the subject keeps its scale."""
     if text.lower() in ("", "original"):
         return 0.0
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)
-    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
-    if share != 0 and not 0.1 <= share <= 1:
+    fraction = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if fraction != 0 and not 0.1 <= fraction <= 1:
         raise ValueError("is not 'original' or a percentage between 10% and 100%")
-    return share
+    return fraction
 
 
 def _position(text: str) -> tuple[float, float] | None:
-    """Centre of the subject on the canvas, (x, y) in 0..1, from 'center' or '30% 60%'; None = where it was."""
+    """Centre of the subject on the canvas, (x, y) in 0..1, from 'center' or '30% 60%'; None = unmoved."""
     if text.lower() in ("", "original"):
         return None
     if text.lower() == "center":
@@ -216,7 +216,7 @@ class CutOptions:
     mask_kernel: int = _option(
         5,
         integer(1, 31, odd=True),
-        "pixels at network scale: specks and pinholes smaller than this square go; 1 = keep",
+        "pixels at network scale: specks and pinholes smaller than this square are removed; 1 = keep all",
     )
     mask_hard_floor: float = _option(
         0.25, _number(0.0, 0.95), "opacity below this becomes 0, the rest is stretched down to it (standard preset)"
@@ -224,7 +224,7 @@ class CutOptions:
     alpha_matting: AlphaMatting = _option(
         AlphaMatting.GUIDED,
         _choice(AlphaMatting, {"true": "guided", "on": "guided", "false": "off"}),
-        "off | guided | vitmatte: refine the uncertain band on the full-resolution image",
+        "off | guided (alpha near edges, pulled along the line between local colour estimates) | vitmatte",
     )
     refine_foreground: bool = _option(True, boolean, "take the background's colour out of edge pixels")
     denoise: Denoise = _option(
@@ -246,9 +246,9 @@ class CutOptions:
         Margin(0, 0, 0, 0, False), _margin, "space around the crop: 1, 2 or 4 lengths in px or % of the subject"
     )
     size: tuple[int, int] = _option((0, 0), _canvas, "canvas WIDTHxHEIGHT in pixels; empty = the image's own")
-    scale: float = _option(0.0, _scale, "share of the canvas that the subject fills, 10% to 100%; empty = unscaled")
+    scale: float = _option(0.0, _scale, "fraction of the canvas that the subject fills, 10% to 100%; empty = unscaled")
     position: tuple[float, float] | None = _option(
-        None, _position, "centre of the subject on the canvas: center, 'X% Y%'; empty = where it was"
+        None, _position, "centre of the subject on the canvas: center, 'X% Y%'; empty = unmoved"
     )
 
     def __post_init__(self) -> None:
@@ -264,11 +264,11 @@ class CutOptions:
             ),
             (
                 self.output_format is OutputFormat.ZIP and bool(self.bg_color or self.channels is Channels.ALPHA),
-                "output_format=zip holds colour and alpha: it goes without bg_color and channels=alpha",
+                "output_format=zip holds colour and alpha: it takes neither bg_color nor channels=alpha",
             ),
             (
                 self.channels is Channels.ALPHA and bool(self.bg_color),
-                "channels=alpha has no colour: it goes without bg_color",
+                "channels=alpha has no colour: it takes no bg_color",
             ),
             (self.crop_margin != Margin(0, 0, 0, 0, False) and not self.crop, "crop_margin needs crop=true"),
         ]
@@ -307,11 +307,11 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return repr(value)  # :g would give two numbers one key
+        return repr(value)  # unlike :g, it never gives two numbers the same text
     if isinstance(value, tuple) and isinstance(value[0], int):
         return f"{value[0]}x{value[1]}"
     if isinstance(value, tuple):
-        return " ".join(f"{_digits(Decimal(repr(share)) * 100)}%" for share in value)
+        return " ".join(f"{_digits(Decimal(repr(fraction)) * 100)}%" for fraction in value)
     return str(value)
 
 

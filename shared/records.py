@@ -1,4 +1,4 @@
-"""The records that rooms hand to each other, in order of use. Frozen; arrays inside are read-only."""
+"""The records that the steps of one upload pass on, in order of use. Frozen; their arrays are read-only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,8 +40,8 @@ class Upload:
 class SourceImage:
     """A decoded upload, upright.
 
-    rgb: uint8, HxWx3, in the colour space of `icc_profile` (sRGB where that is empty).
-    alpha: uint8, HxW, the upload's own opacity; None where it is opaque everywhere.
+    rgb: uint8, HxWx3, in the colour space of `icc_profile` (sRGB if that is empty).
+    alpha: uint8, HxW, the upload's own opacity; None if it is opaque everywhere.
     """
 
     rgb: NDArray[np.uint8]

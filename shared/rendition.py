@@ -1,12 +1,12 @@
-"""What is done with a finished cutout before it is encoded: crop, scale and place on a canvas, lay on a colour.
+"""A finished cutout, cropped, scaled, placed on a canvas and laid on a colour, before it is encoded.
 
 The options mean what they mean at remove.bg, whose set most such services copy; they apply in this order:
-crop         the frame becomes the subject's box plus `crop_margin` (% of the box's own sides), past the image's edge
-             where the margin is wider than what is there
-size         the frame becomes a canvas of exactly that size; an image that is larger is shrunk to fit inside, whole;
-             one that is smaller keeps its pixels (only `scale` enlarges); without `position` the image is centred
-scale        the subject's box is enlarged or shrunk until it fills that share of the canvas, in one direction
-position     where on the canvas the centre of the subject's box goes; with `scale` alone, the middle
+crop         the frame becomes the subject's box plus `crop_margin` (% of the box's own sides); it exceeds the image if
+             the margin is wider than the space around the subject
+size         the frame becomes a canvas of exactly that size; a larger image is shrunk until it fits, a smaller one is
+             not enlarged (only `scale` enlarges); without `position` the image is centred
+scale        the subject's box is enlarged or shrunk until it fills that fraction of the canvas along one axis
+position     the place of the centre of the subject's box on the canvas; with `scale` alone, the middle
 bg_color     an sRGB colour behind everything, given in the image's own colour space; the result is opaque
 
 What falls outside the canvas is cut off. `channels` is for the encoder: the matte keeps its colours until then.
@@ -25,9 +25,9 @@ from shared.errors import InvalidOptions
 from shared.options import CutOptions, Margin
 from shared.records import Cutout, Subject
 
-MOST_PIXELS = 100_000_000  # of a frame that a margin makes larger than the image; as many as a canvas may have
-MOST_ZOOM = 32.0  # times that `scale` enlarges a small subject
-APRON = 2  # pixels of the image around what is seen: bicubic interpolation looks at them
+MOST_PIXELS = 100_000_000  # of a frame that a margin makes larger than the image; the limit of `size` as well
+MOST_ZOOM = 32.0  # largest factor by which `scale` enlarges a small subject
+APRON = 2  # pixels around the visible part of the image, which bicubic interpolation reads
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom exclusive
 
@@ -44,11 +44,11 @@ class _Placement:
 
 
 def render(cutout: Cutout, options: CutOptions) -> Cutout:
-    """The cutout as `options` ask for it; the same object where they ask for nothing.
+    """The cutout by the options; the same object if they change nothing.
 
     The subject's box follows into the new frame; coverage and uncertain are measured anew, before any background.
     A scale of more than MOST_ZOOM times is limited to that, with a note.
-    Raises InvalidOptions where a margin would make a frame of more than MOST_PIXELS.
+    Raises InvalidOptions if a margin would make a frame of more than MOST_PIXELS.
     """
     if options.crop:
         cutout = _placed(cutout, _crop(cutout, options.crop_margin))
@@ -87,7 +87,7 @@ def _on_canvas(cutout: Cutout, options: CutOptions) -> _Placement:
     else:
         x, y = (width - zoom * cutout.width) / 2, (height - zoom * cutout.height) / 2
     if zoom == 1:
-        x, y = round(x), round(y)  # by whole pixels, so that each one stays as it is
+        x, y = round(x), round(y)  # by whole pixels, so that none is interpolated
     return _Placement(width, height, zoom, x, y)
 
 
@@ -110,7 +110,7 @@ def _placed(cutout: Cutout, placement: _Placement) -> Cutout:
 
 def _moved(start: int, end: int, zoom: float, offset: float, length: int) -> tuple[int, int]:
     """An interval of the image in the frame: whole pixels outward, cut at the frame's ends."""
-    first, last = (round(place * zoom + offset, 6) for place in (start, end))  # 6: below it is rounding's noise
+    first, last = (round(place * zoom + offset, 6) for place in (start, end))  # 6 digits: the rest is rounding error
     return min(max(floor(first), 0), length), min(max(ceil(last), 0), length)
 
 
@@ -140,8 +140,8 @@ def _seen(side: int, zoom: float, offset: float, length: int) -> tuple[int, int]
 def resized(rgba: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Straight RGBA at another size (width, height): colours count by how much of them shows, so no edge darkens.
 
-    Area averaging for smaller, bicubic for larger with its overshoot clipped. One channel at a time, because four in
-    float32 would take four times the memory; colour times alpha is exact in 16 bits, but bicubic overshoots them.
+    Area averaging if smaller, else bicubic with its overshoot clipped. One channel at a time, because four in float32
+    take four times the memory; colour times alpha is exact in 16 bits, but bicubic overshoots them.
     """
     smaller = size[0] <= rgba.shape[1] and size[1] <= rgba.shape[0]
     method, depth = (cv2.INTER_AREA, cv2.CV_16U) if smaller else (cv2.INTER_CUBIC, cv2.CV_32F)
@@ -157,11 +157,12 @@ def resized(rgba: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.asarray(np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8))
+    rounded: NDArray[np.uint8] = np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8)
+    return rounded
 
 
 def _on_colour(rgba: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Laid on an opaque colour; uint8, HxWx4, alpha 255 everywhere."""
+    """On an opaque colour: uint8, HxWx4, alpha 255 everywhere."""
     alpha = cv2.extractChannel(rgba, 3)
     result = np.empty_like(rgba)
     result[...] = (*colour, 255)

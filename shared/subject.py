@@ -8,14 +8,14 @@ from shared.errors import NoSubject
 from shared.records import Subject
 
 VISIBLE = 26  # alpha, of 255: the subject's box holds every pixel that is at least this opaque
-PRESENT = 128  # alpha, of 255: a matte that is nowhere this opaque holds no subject
+PRESENT = 128  # alpha, of 255: an alpha that is nowhere this opaque holds no subject
 LEAST_COVERAGE = 1e-5  # mean alpha below which there is no subject
 
 
 def measure(alpha: NDArray[np.uint8]) -> Subject:
     """Where the subject is. alpha: uint8, HxW.
 
-    Raises NoSubject where no pixel is at least half opaque, or where the mean alpha is below one in 100,000.
+    Raises NoSubject if no pixel is at least half opaque, or if the mean alpha is below one in 100,000.
     """
     coverage = float(cv2.mean(alpha)[0]) / 255
     columns, rows = alpha.max(axis=0), alpha.max(axis=1)

@@ -152,7 +152,7 @@ def test_what_the_network_doubts_far_from_an_edge_stays_decided():
     probability[5, 5] = 0.9  # a speck
     opacity = enhancement.enhance(probability, CutOptions(), MaskPreset.STANDARD)
     unknown = enhancement.unknown_band(opacity, probability, CutOptions())
-    near, reach = unknown[60], enhancement.LEAST_REACH
+    near, reach = unknown[60], enhancement.LEAST_BAND_REACH
     assert (near[60 - reach : 60 + reach] == probability[60, 60 - reach : 60 + reach]).all()
     assert (near[10 + reach : 60 - reach] == 1).all()
     assert (near[60 + reach :] == 0).all()

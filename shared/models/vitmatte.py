@@ -173,4 +173,5 @@ def _unknown(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Where the trimap is unknown: 255, else 0."""
     soft = cv2.inRange(alpha, 1, 254)
     reach = max(1, round(WIDENING * math.sqrt(alpha.size) / 1024))
-    return np.asarray(cv2.dilate(soft, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.uint8)
+    unknown: NDArray[np.uint8] = cv2.dilate(soft, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    return unknown
