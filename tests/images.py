@@ -13,6 +13,7 @@ ORIENTATION = 0x0112
 
 # Primaries as the columns of an RGB -> XYZ matrix, adapted to D50 (Bradford), each (X, Y, Z)
 SRGB = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+D50 = (0.9642, 1.0, 0.8249)
 DISPLAY_P3 = ((0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1572, 0.0666, 0.7841))
 
 
@@ -152,7 +153,7 @@ def _icc(device_class, space, connection, tags):
     tags = {
         b"desc": b"desc\x00\x00\x00\x00" + struct.pack(">I", len(description)) + description + b"\x00" * 78,
         b"cprt": b"text\x00\x00\x00\x00Free\x00",
-        b"wtpt": b"XYZ \x00\x00\x00\x00" + _fixed(0.9642, 1, 0.8249),
+        b"wtpt": b"XYZ \x00\x00\x00\x00" + _fixed(*D50),
         **tags,
     }
     offset, table, body = 128 + 4 + 12 * len(tags), b"", b""
@@ -161,19 +162,23 @@ def _icc(device_class, space, connection, tags):
         body += data + b"\x00" * (-len(data) % 4)
     size = offset + len(body)
     header = struct.pack(">I4sI4s4s4s", size, b"\x00" * 4, 0x02100000, device_class, space, connection)
-    header += struct.pack(">6H4s", 2024, 1, 1, 0, 0, 0, b"acsp") + b"\x00" * 28 + _fixed(0.9642, 1, 0.8249)
+    header += struct.pack(">6H4s", 2024, 1, 1, 0, 0, 0, b"acsp") + b"\x00" * 28 + _fixed(*D50)
     return header.ljust(128, b"\x00") + struct.pack(">I", len(tags)) + table + body
 
 
-def rgb_profile(primaries=DISPLAY_P3):
-    """An RGB profile with sRGB's tone curve and the given primaries, each (X, Y, Z)."""
+def rgb_profile(primaries=DISPLAY_P3, *, black=0.0, white=D50):
+    """An RGB profile with sRGB's tone curve and the given primaries, each (X, Y, Z).
+
+    black: light of its darkest value, of 1. white: its medium's white, (X, Y, Z).
+    """
     x = np.linspace(0, 1, 1024)
     linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    curve = b"curv\x00\x00\x00\x00" + struct.pack(">I1024H", 1024, *np.round(linear * 65535).astype(int))
+    light = np.round((black + (1 - black) * linear) * 65535).astype(int)
+    curve = b"curv\x00\x00\x00\x00" + struct.pack(">I1024H", 1024, *light)
     tags = {name + b"TRC": curve for name in (b"r", b"g", b"b")}
     for name, xyz in zip((b"r", b"g", b"b"), primaries, strict=True):
         tags[name + b"XYZ"] = b"XYZ \x00\x00\x00\x00" + _fixed(*xyz)
-    return _icc(b"mntr", b"RGB ", b"XYZ ", tags)
+    return _icc(b"mntr", b"RGB ", b"XYZ ", tags | {b"wtpt": b"XYZ \x00\x00\x00\x00" + _fixed(*white)})
 
 
 def grey_profile():

@@ -43,6 +43,16 @@ def test_without_a_profile_of_rgb_colours_are_taken_as_srgb(profile):
     assert from_srgb((1, 2, 3), profile) == (1, 2, 3)
 
 
+def test_white_stays_white_on_any_medium():
+    yellowish = rgb_profile(white=(0.9, 0.92, 0.6))
+    assert to_srgb(np.full((1, 1, 3), 255, np.uint8), yellowish).tolist() == [[[255, 255, 255]]]
+
+
+def test_the_darkest_value_of_a_medium_becomes_black():
+    greyish = rgb_profile(black=0.05)
+    assert to_srgb(np.zeros((1, 1, 3), np.uint8), greyish).max() <= 1
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.integers(0, 255)] * 3))
 def test_a_colour_looks_the_same_in_a_wider_space(colour):

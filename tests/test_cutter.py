@@ -118,9 +118,11 @@ def test_an_image_without_subject_is_refused(cutter):
 def test_the_upload_s_own_alpha_is_multiplied_in(cutter):
     own = np.tile(np.linspace(0, 255, 640).astype(np.uint8), (480, 1))
     opaque = cutter(red_square(640, 480), CutOptions()).rgba
-    cutout = cutter(red_square(640, 480, alpha=own), CutOptions()).rgba
+    cut = cutter(red_square(640, 480, alpha=own), CutOptions())
+    cutout, subject = cut.rgba, cut.subject
     product = opaque[..., 3].astype(float) * own / 255
     assert np.abs(cutout[..., 3] - product).max() <= 0.51
+    assert subject.coverage == pytest.approx(product.mean() / 255, abs=1e-3)
     assert (cutout[200, 300] == (255, 30, 20, own[200, 300])).all()
 
 

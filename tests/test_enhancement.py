@@ -157,3 +157,11 @@ def test_what_the_network_doubts_far_from_an_edge_stays_decided():
     assert (near[10 + reach : 60 - reach] == 1).all()
     assert (near[60 + reach :] == 0).all()
     assert unknown[:12, :12].max() == 0
+
+
+def test_the_unknown_band_reaches_as_far_as_a_128th_of_the_mask_s_side():
+    probability = np.full((640, 640), 0.3, np.float32)  # neither subject nor background, away from the edge
+    probability[:, :320] = 0.95
+    opacity = enhancement.enhance(probability, CutOptions(), MaskPreset.STANDARD)
+    band = enhancement.unknown_band(opacity, probability, CutOptions())[320]
+    assert np.flatnonzero((band > 0) & (band < 1)).tolist() == list(range(320 - 5, 320 + 5))

@@ -111,3 +111,12 @@ def test_an_image_of_20000_by_200_pixels_passes():
     alpha = np.tile(np.clip(np.arange(20_000) - 9000, 0, 255).astype(np.uint8), (200, 1))
     rgba = cleaned(np.full((200, 20_000, 3), 90, np.uint8), alpha)
     assert np.abs(rgba[alpha > 0][:, :3].astype(int) - 90).max() <= 1
+
+
+def test_an_almost_opaque_pixel_keeps_its_own_colour_and_not_its_neighbours_mean():
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
+    alpha = np.full((120, 120), 242, np.uint8)
+    alpha[:20], alpha[100:] = 0, 255
+    rgba = cleaned(rgb, alpha)
+    moved = np.abs(rgba[30:90, :, :3].astype(int) - rgb[30:90])
+    assert moved.mean() < 0.3 * np.abs(rgb[30:90].astype(int) - 127).mean()
