@@ -130,11 +130,8 @@ class Handler:
 
     def _unwanted(self, upload: Upload) -> str:
         """Why this object is not an upload for this service; empty if it is one."""
-        buckets = self._settings.upload_buckets
-        if buckets and upload.bucket not in buckets:
-            return "its bucket is not in UPLOAD_BUCKETS"
-        if not buckets and upload.bucket == self._settings.output_bucket:
-            return "it is in the output bucket"
+        if not self._settings.takes_uploads_from(upload.bucket):
+            return "UPLOAD_BUCKETS does not list its bucket, or results are written to it"
         if upload.bucket == self._settings.output_bucket and any(name.lower() == KEY for name in upload.metadata):
             return "it is a result of this service"
         own_folders = tuple(self._settings.output_prefix + folder for folder in OWN_FOLDERS)

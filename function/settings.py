@@ -165,6 +165,10 @@ class Settings:
             raise SettingsError("; ".join(problems))
         return cls(**values)
 
+    def takes_uploads_from(self, bucket: str) -> bool:
+        """Whether objects of this bucket are uploads."""
+        return bucket in self.upload_buckets if self.upload_buckets else bucket != self.output_bucket
+
     def pixel_settings(self) -> dict[str, str]:
         """{name: text} of what changes results besides the options and the weights; part of each result's key."""
         names = ("birefnet_size", "patch_order", "dtype", "esrgan_max_side")

@@ -49,6 +49,11 @@ class Archive:
             if not self._arrived.wait_for(lambda: sum(self.written.values()) >= count, timeout):
                 raise TimeoutError(f"{sum(self.written.values())} results instead of {count}")
 
+    def codes(self, name: str) -> set[str]:
+        """Of every message about an object."""
+        told = (json.loads(message.data) for message in self.cloud.topics.messages)
+        return {data["code"] for data in told if data["source"]["name"] == name}
+
     def audit(self) -> "Audit":
         subjects = [m.attributes["ce-subject"].removeprefix("objects/") for m in self.cloud.topics.messages]
         keys: dict[str, set[str]] = {}

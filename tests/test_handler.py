@@ -234,7 +234,7 @@ def test_a_result_that_never_stops_changing_is_tried_again_later(shop):
     ("settings", "upload", "reason"),
     [
         ({"upload_buckets": ("others",)}, {}, "UPLOAD_BUCKETS"),
-        ({}, {"bucket": "cutouts"}, "output bucket"),
+        ({}, {"bucket": "cutouts"}, "results are written to it"),
         ({"upload_prefix": "in/"}, {}, "UPLOAD_PREFIX"),
         ({}, {"name": "shoes/"}, "folder"),
         ({"upload_buckets": ("cutouts",)}, {"bucket": "cutouts", "metadata": {"Cutdrop-Key": "k"}}, "result of this"),

@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
-from collections.abc import Iterable, Iterator
+import io
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +21,19 @@ class Item:
 
 
 class WorkList(Protocol):
+    """What a job processes."""
+
     def items(self, after: str) -> Iterator[Item]:
         """What comes after this cursor ('' = everything), always in the same order."""
+
+    def buckets(self) -> set[str]:
+        """Every bucket that it names."""
+
+    def identity(self) -> str:
+        """Equal for equal lists, 16 hexadecimal digits: cursors of another list mean nothing in this one."""
+
+    def unknown(self) -> str:
+        """What an estimate from it cannot know."""
 
 
 class Archive(Protocol):
@@ -42,6 +55,15 @@ class BucketListing:
         for upload in self.archive.uploads(self.bucket, prefix=self.prefix, after=after):
             yield Item(upload.name, upload)
 
+    def buckets(self) -> set[str]:
+        return {self.bucket}
+
+    def identity(self) -> str:
+        return _identity("listing", self.bucket, self.prefix)
+
+    def unknown(self) -> str:
+        return "which of them have their result already"
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -60,19 +82,35 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A CSV file of bucket,name,generation; a first line of those words is a heading."""
+    """A CSV file of bucket,name,generation, with any line ends; a first line of those words is a heading."""
 
     text: str
 
     def items(self, after: str) -> Iterator[Item]:
-        for number, fields in enumerate(csv.reader(self.text.splitlines()), start=1):
+        """SettingsError at a line that is none of the three."""
+        # newline="": only CR, LF and CRLF end a line, not the other separators that str.splitlines knows
+        lines = csv.reader(io.StringIO(self.text.removeprefix("\N{BYTE ORDER MARK}"), newline=""))
+        for number, fields in enumerate(lines, start=1):
             cursor = f"{number:012d}"
-            if not fields or cursor <= after or (number == 1 and fields[0] == "bucket"):
+            if not fields or cursor <= after or (number == 1 and fields[0].strip() == "bucket"):
                 continue
-            if len(fields) < 3 or not fields[2].strip().isdecimal():
-                raise SettingsError(f"line {number} of the manifest is not bucket,name,generation")
+            if len(fields) < 3 or not re.fullmatch(r"[0-9]{1,19}", fields[2].strip()):
+                raise SettingsError(f"line {lines.line_num} of the manifest is not bucket,name,generation")
             # size and type are left out: the handler looks them up, and with them the object's own options
             yield Item(cursor, Upload(bucket=fields[0].strip(), name=fields[1], generation=int(fields[2])))
+
+    def buckets(self) -> set[str]:
+        return {item.upload.bucket for item in self.items("")}
+
+    def identity(self) -> str:
+        return _identity("manifest", self.text)
+
+    def unknown(self) -> str:
+        return "sizes, which objects still exist, and which have their result already"
+
+
+def _identity(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +122,15 @@ class Prices:
     task_hour: float  # price of one task (GPU, processors and memory) for an hour
 
 
-def estimate(items: Iterable[Item], prices: Prices) -> str:
-    """How many, how long, how much. The cold start of each task is not counted."""
+def estimate(work: WorkList, prices: Prices) -> str:
+    """How many, how long, how much, and what is not known. The cold start of each task is not counted."""
     count = size = 0
-    for item in items:
+    for item in work.items(""):
         count += 1
         size += item.upload.size
     hours = count * prices.seconds_per_image / 3600
     return (
-        f"{count} objects, {size / 1e9:.2f} GB: at {prices.seconds_per_image:g} s an image {hours:.2f} task hours, "
-        f"{hours / prices.tasks:.2f} h with {prices.tasks} tasks, {hours * prices.task_hour:.2f} at "
-        f"{prices.task_hour:g} a task hour"
+        f"{count} objects{f', {size / 1e9:.2f} GB' if size else ''}: at {prices.seconds_per_image:g} s an image "
+        f"{hours:.2f} task hours, {hours / prices.tasks:.2f} h with {prices.tasks} tasks, "
+        f"{hours * prices.task_hour:.2f} at {prices.task_hour:g} a task hour; not known: {work.unknown()}"
     )
