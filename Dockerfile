@@ -26,7 +26,7 @@ COPY requirements.txt infra/requirements.lock ./
 # --no-deps: the lock is complete but for torch, which spandrel asks for and which comes next.
 RUN python -m venv /opt/venv && pip install --require-hashes --no-deps --requirement requirements.lock
 
-# The +cu126 makes the build fail, rather than the GPU stay idle, where the index holds another CUDA version.
+# The +cu126 makes the build fail, rather than the GPU stay idle, if the index holds another CUDA version.
 RUN test -n "${TORCH_INDEX_URL}" || { echo "TORCH_INDEX_URL is missing: see the first lines of the Dockerfile" >&2; exit 1; }
 RUN sed -nE "s/^(torch|torchvision)==.*/&+${CUDA}/p" requirements.txt > torch.txt \
     && pip install --index-url "${TORCH_INDEX_URL}" --requirement torch.txt \

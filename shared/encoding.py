@@ -38,7 +38,7 @@ def encode(cutout: Cutout, options: CutOptions) -> EncodedImage:
     """The result file of a cutout that `rendition.render` has prepared: the same bytes for the same pixels.
 
     The colour profile goes in, except beside a matte (channels=alpha), which has no colour.
-    Raises InvalidOptions where the format cannot hold a picture of this size, ValueError for a JPEG, or anything else
+    Raises InvalidOptions if the format cannot hold a picture of this size, ValueError for a JPEG, or anything else
     with bg_color, that is still transparent somewhere.
     """
     largest = FILES[options.output_format][2]

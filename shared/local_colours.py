@@ -154,7 +154,7 @@ def blend_error(pixels: Planes, alpha: Values, foreground: Planes, background: P
 
 
 def _means(side: Side, level: Level, prior: Colours) -> Colours:
-    """Weighted mean colours over windows, one sample per step; those of the prior where there is no weight.
+    """Weighted mean colours over windows, one sample per step; the prior's without weight.
 
     Sums are taken in 16 bits: half the memory of float32, twice as fast, and exact to a hundredth of PRIOR_WEIGHT.
     """

@@ -36,7 +36,7 @@ def service(tmp_path_factory, model) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def google_pubsub() -> Iterator[GooglePubSub]:
-    """Google's own emulator, where the Cloud SDK is installed."""
+    """Google's own emulator; skips the test if the Cloud SDK is not installed."""
     if emulator_script() is None:
         pytest.skip("the Cloud SDK's Pub/Sub emulator is not installed")
     with GooglePubSub() as emulator:

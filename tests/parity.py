@@ -74,7 +74,7 @@ def _entry(key: str, shape: tuple[int, ...], dtype: str) -> Tensor:
 
 
 def stored_in(state: dict[str, Tensor], order: str, *, meant: str) -> dict[str, Tensor]:
-    """The checkpoint rewritten for another tile order: `meant` is the order whose logits it gives as it is."""
+    """The checkpoint rewritten for another tile order: `meant` is the order whose logits it gives unchanged."""
     if order == meant:
         return state
     convert = from_legacy if meant == "legacy" else to_legacy

@@ -1,4 +1,4 @@
-"""Google's own Pub/Sub emulator, where the Cloud SDK is installed: `with GooglePubSub() as topics: topics.address`."""
+"""Google's own Pub/Sub emulator, a part of the Cloud SDK: `with GooglePubSub() as topics: topics.address`."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ SDK_FOLDERS = ("/usr/lib/google-cloud-sdk", "/usr/local/google-cloud-sdk", "/opt
 
 @cache
 def emulator_script() -> Path | None:
-    """The emulator's start script; None where it or Java is missing."""
+    """The emulator's start script; None if it or Java is missing."""
     gcloud = shutil.which("gcloud")
     beside_gcloud = [Path(gcloud).resolve().parents[1]] if gcloud else []
     folders = [*beside_gcloud, *map(Path, SDK_FOLDERS)]

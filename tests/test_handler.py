@@ -386,14 +386,14 @@ def test_what_is_not_the_uploads_fault_is_raised_and_announces_nothing(shop, err
     assert shop.handler.handle(upload).status == "completed"
 
 
-@pytest.mark.parametrize("room", range(5))
-def test_an_instance_that_stops_lets_go_before_the_next_room(shop, room):
+@pytest.mark.parametrize("step", range(5))
+def test_an_instance_that_stops_ends_before_the_next_step(shop, step):
     upload = shop.put("shoes/12.jpg")
-    shop.answers = iter([False] * room + [True])
+    shop.answers = iter([False] * step + [True])
     with pytest.raises(ShuttingDown):
         shop.handler.handle(upload)
     assert (shop.said, shop.result("shoes/12.png")) == ([], None)
-    assert shop.cutter.calls == (1 if room > 2 else 0)
+    assert shop.cutter.calls == (1 if step > 2 else 0)
 
 
 def test_an_instance_that_stops_still_announces_what_is_done(shop):
@@ -439,7 +439,7 @@ def test_a_cutout_that_exists_is_stored_although_the_budget_is_spent(opened):
     assert shop.handler.handle(shop.put("shoes/12.jpg")).status == "completed"
 
 
-def test_the_message_tells_the_time_in_each_room_and_in_all(opened):
+def test_the_message_tells_the_time_of_each_step_and_in_all(opened):
     shop = opened()
     slow = Slow(shop.client, "cutouts")
     slow.shop = shop

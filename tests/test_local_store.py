@@ -298,7 +298,7 @@ def test_a_large_object_goes_up_and_comes_down_in_one_piece_and_in_a_stream(buck
 
 
 def open_files():
-    """What this process has open: (Path, ...), named "... (deleted)" where there is no name any more."""
+    """What this process has open: (Path, ...), named "... (deleted)" if it has no name any more."""
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing
             yield link.readlink()

@@ -39,7 +39,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """A checkpoint on disk whose sha256 is known, and is the published one where there is one."""
+    """A checkpoint on disk whose sha256 is known; the published one, if one is published."""
 
     id: str  # Hugging Face id, "embedded", or the local path's last part
     revision: str  # commit; empty for local files
@@ -60,7 +60,7 @@ def find_weights(
     """The file of a model: "embedded", a local file or folder, or a Hugging Face id.
 
     A known id at its known revision (the default) must have the published sha256. Other ids, revisions and local files
-    are allowed; their sha256 is logged, and recognised where it is a published one. `folder` holds the downloads
+    are allowed; their sha256 is logged, and recognised if it is a published one. `folder` holds the downloads
     (default: the Hugging Face cache); `endpoint` is a mirror of the hub. Raises WeightsError.
     """
     if name == EMBEDDED:
@@ -169,8 +169,8 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     if target.is_file() and sha256_of(target) == sha256:
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as room:
-        partial = Path(room) / target.name
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        partial = Path(scratch) / target.name
         LOG.info("fetching %s", url)
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, partial.open("wb") as file:  # noqa: S310

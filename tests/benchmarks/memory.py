@@ -20,7 +20,7 @@ from function.local.run.outcomes import console
 from tests.service import Service, running
 
 SIZES = ((800, 600), (1200, 1600), (3000, 4000), (1, 1), (20_000, 200), (8000, 6000))
-ROOMS = ("decode", "segment", "matte", "encode", "total")
+STEPS = ("decode", "segment", "matte", "encode", "total")
 MB = 1_000_000
 
 
@@ -66,14 +66,14 @@ def measure(service: Service, worker: Memory, width: int, height: int) -> list[s
     service.settled()
     peak = worker.read("VmHWM")
     size = told["outputs"][0]["bytes"] if told["outputs"] else 0
-    rooms = [f"{told['timings_ms'][room]:,.0f}" for room in ROOMS]
+    spent = [f"{told['timings_ms'][step]:,.0f}" for step in STEPS]
     outcome = told["code"] or told["status"]
     return [
         f"{width}x{height}",
         outcome,
         f"{len(data) / MB:.2f}",
         f"{size / MB:.2f}",
-        *rooms,
+        *spent,
         f"{peak:,.0f}",
         f"{peak - idle:,.0f}",
     ]
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="embedded")
     model = parser.parse_args().model
-    table = Table("pixels", "outcome", "upload MB", "result MB", *(f"{room} ms" for room in ROOMS), box=None)
+    table = Table("pixels", "outcome", "upload MB", "result MB", *(f"{step} ms" for step in STEPS), box=None)
     table.add_column("peak MB")
     table.add_column("added MB")
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "log", model) as service:

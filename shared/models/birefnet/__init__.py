@@ -44,7 +44,7 @@ def load(
 ) -> BiRefNetSegmenter:
     """A segmenter from "embedded", a Hugging Face id, or a local file or folder.
 
-    device: auto (a GPU where there is one), cuda, cpu.
+    device: auto (a GPU if there is one), cuda, cpu.
     dtype: auto (float16 on a GPU, float32 on a CPU), float32, float16, bfloat16.
     size: width and height of the network's input, multiples of 32; None = the checkpoint's own.
     patch_order: auto (read from the weights), current, legacy.
@@ -89,7 +89,7 @@ def _dtype(asked: str, device: str) -> str:
 
 
 def _config(file: WeightsFile) -> BiRefNetConfig | None:
-    """The configuration beside the weights, where it is one of ours; published ones hold no sizes."""
+    """The configuration beside the weights, if it is one of ours; published ones hold no sizes."""
     if file.config is None:
         return None
     try:

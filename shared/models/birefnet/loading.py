@@ -71,7 +71,7 @@ def current_tile_order(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def infer_config(state: Mapping[str, Tensor]) -> BiRefNetConfig:
-    """The sizes that a checkpoint's shapes show. Raises WeightsError where it is no BiRefNet."""
+    """The sizes that a checkpoint's shapes show. Raises WeightsError if it is not a BiRefNet."""
     try:
         backbone = _swin_sizes(state) if "bb.patch_embed.proj.weight" in state else _pvt_sizes(state)
         return BiRefNetConfig(backbone=_name(backbone), **backbone, **_decoder_sizes(state))

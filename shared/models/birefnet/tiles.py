@@ -74,7 +74,7 @@ def order_evidence(weight: Tensor) -> OrderEvidence:
 
 
 def detect_patch_order(weight: Tensor) -> PatchOrder | None:
-    """The tile order that `ipt_blk5.conv1.weight` was trained with; None where the weights do not tell."""
+    """The tile order that `ipt_blk5.conv1.weight` was trained with; None if the weights do not tell."""
     evidence = order_evidence(weight)
     order: PatchOrder = "current" if evidence.current >= evidence.legacy else "legacy"
     best, other = max(evidence[:2]), min(evidence[:2])
@@ -84,7 +84,7 @@ def detect_patch_order(weight: Tensor) -> PatchOrder | None:
 def settle_patch_order(asked: str, weight: Tensor, expected: str | None) -> PatchOrder:
     """The order to load with: what was asked for, else what the weights show, else what is expected of them.
 
-    `asked`: auto, current or legacy. `expected`: what a table or configuration says, None or auto where nothing does.
+    `asked`: auto, current or legacy. `expected`: what a table or configuration says, None or auto if nothing does.
     """
     if asked in ("current", "legacy"):
         return cast("PatchOrder", asked)

@@ -80,10 +80,10 @@ class Samples:
         zoom = self.random.choice([1.0, 0.85, 0.7], count, p=[0.5, 0.3, 0.2]) * self.random.uniform(0.9, 1.0, count)
         stretch = self.random.uniform(0.9, 1.0, count)
         flip = self.random.choice([-1.0, 1.0], count)
-        room = 1 - zoom
+        free = 1 - zoom
         matrix = np.zeros((count, 2, 3), np.float32)
         matrix[:, 0, 0], matrix[:, 1, 1] = zoom * flip, zoom * stretch
-        matrix[:, 0, 2], matrix[:, 1, 2] = self.random.uniform(-1, 1, (2, count)) * room * 0.8
+        matrix[:, 0, 2], matrix[:, 1, 2] = self.random.uniform(-1, 1, (2, count)) * free * 0.8
         grid = nnf.affine_grid(
             torch.from_numpy(matrix).to(self.device), [*planes.shape[:2], self.side, self.side], False
         )

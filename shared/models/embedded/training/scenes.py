@@ -1,6 +1,6 @@
 """Rendered scenes with known alpha, foreground and background: what trains the embedded model and measures quality.
 
-A seed and a size fix a scene. Rendering is tensor code for any torch device; arrays are numpy at the door.
+A seed and a size fix a scene. Rendering is tensor code for any torch device; a caller gets numpy arrays.
 """
 
 from __future__ import annotations
