@@ -1,5 +1,6 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -470,8 +471,40 @@ def test_logits_that_are_not_numbers_fail_instead_of_giving_an_empty_mask():
     def broken(x):
         return torch.full((len(x), 1, 64, 96), torch.nan)
 
-    with pytest.raises(NetworkFailed, match="tiny"):
+    with pytest.raises(NetworkFailed, match="not numbers") as failed:
         BiRefNetSegmenter(network=broken, size=(96, 64), info=INFO)(pictures(1))
+    assert "tiny" in failed.value.detail
+
+
+class Steep(torch.nn.Module):
+    """Overflows in half precision for a bright image: infinity minus infinity is no number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+        self.inputs: list[torch.dtype] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.inputs.append(x.dtype)
+        large = x.amax(dim=(1, 2, 3), keepdim=True) * self.factor
+        return (large * 2 - large * 2 + x[:, :1]).expand(-1, 1, -1, -1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_only_the_image_that_overflows_in_half_precision_is_computed_again_in_float32(dtype):
+    white, black = np.full((64, 96, 3), 255, np.uint8), np.zeros((64, 96, 3), np.uint8)
+    factor = 2.0e4 if dtype == "float16" else 1.0e38
+    network = Steep(factor).to(getattr(torch, dtype))
+    segmenter = BiRefNetSegmenter(network=network, size=(96, 64), info=replace(INFO, dtype=dtype))
+    if dtype == "bfloat16":
+        with pytest.raises(NetworkFailed):  # as far as float32 reaches: that overflows as well
+            segmenter([black, white])
+        return
+    first, second = segmenter([black, white])
+    exact = BiRefNetSegmenter(network=Steep(factor), size=(96, 64), info=INFO)([black, white])
+    np.testing.assert_allclose(first, exact[0], atol=1e-2)
+    np.testing.assert_allclose(second, exact[1], atol=1e-6)
+    assert network.inputs == [torch.float16]
 
 
 class Crowded(torch.nn.Module):

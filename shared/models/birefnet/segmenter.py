@@ -1,5 +1,6 @@
 """Images in, probabilities out: the network with its preprocessing, on its device."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,9 @@ class BiRefNetSegmenter:
     def __call__(self, batch: Sequence[NDArray[np.uint8]], /) -> list[NDArray[np.float32]]:
         """Images in sRGB at `size`, uint8 HxWx3 -> probabilities, float32 HxW, 0..1; one forward for all of them.
 
-        Out of GPU memory, each image goes alone. Raises ValueError for images of another kind or size, OutOfGpuMemory,
-        GpuUnavailable (this process can compute no more), and NetworkFailed if the network gives values that are
-        not numbers.
+        Out of GPU memory, each image goes alone. An image for which half precision gives values that are not numbers is
+        computed once more in float32. Raises ValueError for images of another kind or size, OutOfGpuMemory,
+        GpuUnavailable (this process can compute no more), and NetworkFailed if float32 gives no numbers either.
         """
         if not batch:
             return []
@@ -57,13 +58,27 @@ class BiRefNetSegmenter:
 
     @torch.inference_mode()
     def _forward(self, batch: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        logits = self.network(self._normalised(np.stack(batch))).float()
-        if not bool(torch.isfinite(logits).all()):
-            raise NetworkFailed(f"{self.info.id} in {self.info.dtype} gave logits that are not numbers")
-        return list(logits.sigmoid().squeeze(1).cpu().numpy())
+        logits = self.network(self._normalised(np.stack(batch), self.info.dtype)).float()
+        masks = list(logits.sigmoid().squeeze(1).cpu().numpy())
+        finite = torch.isfinite(logits).flatten(1).all(dim=1).tolist()
+        for index, image in enumerate(batch):
+            if not finite[index]:
+                masks[index] = self._in_float32(image)
+        return masks
 
-    def _normalised(self, images: NDArray[np.uint8]) -> Tensor:
+    def _in_float32(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One image through a copy of the network in float32: rare, so the copy is not kept."""
+        reason = "the network gives values that are not numbers for this image"
+        if self.info.dtype == "float32" or not isinstance(self.network, torch.nn.Module):
+            raise NetworkFailed(reason, detail=f"{self.info.id} in {self.info.dtype}")
+        logits = copy.deepcopy(self.network).float()(self._normalised(image[None], "float32"))
+        if not bool(torch.isfinite(logits).all()):
+            raise NetworkFailed(reason, detail=f"{self.info.id} in {self.info.dtype} and in float32")
+        mask: NDArray[np.float32] = logits.sigmoid()[0, 0].cpu().numpy()
+        return mask
+
+    def _normalised(self, images: NDArray[np.uint8], dtype: str) -> Tensor:
         device = self.info.device
         mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
         pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255  # stays channels-last
-        return ((pixels - mean) / deviation).to(getattr(torch, self.info.dtype))
+        return ((pixels - mean) / deviation).to(getattr(torch, dtype))
