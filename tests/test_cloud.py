@@ -5,6 +5,7 @@ import os
 import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import grpc
 import pytest
@@ -314,8 +315,10 @@ def test_a_fault_that_stays_asks_for_redelivery(server, impatient, uploads, requ
 @pytest.mark.parametrize("request_", ["download", "get", "insert"])
 def test_a_store_that_is_not_there_asks_for_redelivery(impatient, server, monkeypatch, request_):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
-    nowhere = GcsObjectStore.connect("cutouts", concurrency=1, deadline_s=0.3)
-    with pytest.raises(StorageUnavailable, match="ConnectionError"):
+    with (
+        closing(GcsObjectStore.connect("cutouts", concurrency=1, deadline_s=0.3)) as nowhere,
+        pytest.raises(StorageUnavailable, match="ConnectionError"),
+    ):
         do(nowhere, request_, Upload(bucket="uploads", name="a.jpg", generation=1))
 
 
@@ -416,8 +419,8 @@ def test_a_published_message_arrives_with_its_data_and_attributes(either, monkey
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", either)
     topic = f"projects/local/topics/t{uuid.uuid4().hex}"
     subscription = f"projects/local/subscriptions/s{uuid.uuid4().hex}"
-    pubsub_v1.PublisherClient().create_topic(name=topic)
-    with pubsub_v1.SubscriberClient() as subscriber:
+    with pubsub_v1.PublisherClient() as client, pubsub_v1.SubscriberClient() as subscriber:
+        client.create_topic(name=topic)
         subscriber.create_subscription(name=subscription, topic=topic)
         publisher = PubSubPublisher.connect(topic)
         for index in range(3):
@@ -433,10 +436,11 @@ def test_a_published_message_arrives_with_its_data_and_attributes(either, monkey
 
 def test_a_topic_that_does_not_exist_is_unavailable(either, monkeypatch):
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", either)
-    publisher = PubSubPublisher.connect("projects/local/topics/nowhere")
-    with pytest.raises(PublisherUnavailable, match="projects/local/topics/nowhere: NotFound"):
+    with (
+        closing(PubSubPublisher.connect("projects/local/topics/nowhere")) as publisher,
+        pytest.raises(PublisherUnavailable, match="projects/local/topics/nowhere: NotFound"),
+    ):
         publisher.publish(message())
-    publisher.close()
 
 
 CODES = (
@@ -484,15 +488,13 @@ def test_a_lost_answer_publishes_the_same_message_again(topics, publisher):
 
 def test_a_topic_that_never_answers_is_unavailable_at_the_deadline(topics):
     topics.delay_s = 1.0
-    publisher = PubSubPublisher.connect(TOPIC, deadline_s=0.2)
-    with pytest.raises(PublisherUnavailable):
+    with closing(PubSubPublisher.connect(TOPIC, deadline_s=0.2)) as publisher, pytest.raises(PublisherUnavailable):
         publisher.publish(message())
 
 
 def test_a_service_that_is_not_there_is_unavailable(monkeypatch):
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
-    publisher = PubSubPublisher.connect(TOPIC, deadline_s=0.3)
-    with pytest.raises(PublisherUnavailable):
+    with closing(PubSubPublisher.connect(TOPIC, deadline_s=0.3)) as publisher, pytest.raises(PublisherUnavailable):
         publisher.publish(message())
 
 

@@ -383,8 +383,9 @@ def test_the_local_cloud_wires_all_three(service, monkeypatch):
         for key, value in cloud.environment().items():
             monkeypatch.setenv(key, value)
         cloud.eventarc.connect(service.url)
-        put(storage.Client().bucket(cloud.upload_bucket))
-        put(storage.Client().bucket(cloud.output_bucket))
+        with storage.Client() as client:
+            put(client.bucket(cloud.upload_bucket))
+            put(client.bucket(cloud.output_bucket))
         cloud.eventarc.wait()
         assert len(service.received) == 1
         assert cloud.topics.topics() == [cloud.environment()["COMPLETION_TOPIC"]]
