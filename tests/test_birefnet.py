@@ -266,11 +266,13 @@ def test_the_smallest_input_gives_logits_of_its_size():
     assert tiny()(image(2, 32, 32)).shape == (2, 1, 32, 32)
 
 
-@pytest.mark.parametrize("backbone", ["swin", "pvt"])
+@pytest.mark.parametrize("backbone", ["swin", "pvt", "efficientnet"])
 def test_training_reaches_every_weight(backbone):
     torch.manual_seed(0)
+    lite = {"backbone": "efficientnet_lite0", "block_depths": (1, 1, 1, 1, 1, 1, 1)}
     pvt = {"backbone": "pvt_v2_b0", "embed_dims": (8, 8, 16, 16), "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1)}
-    config = tiny_config() if backbone == "swin" else BiRefNetConfig(**pvt, decoder_channels=8, aspp_channels=8)
+    sizes = {"pvt": pvt, "efficientnet": lite}.get(backbone, {})
+    config = BiRefNetConfig(**sizes, decoder_channels=8, aspp_channels=8) if sizes else tiny_config()
     ours = BiRefNet(config).train()
     output = ours.decode(image(2, 64, 64), side_outputs=True)
     assert [mask.shape[-1] for mask in output.masks] == [2, 4, 8]

@@ -64,6 +64,8 @@ def load(
     segmenter = BiRefNetSegmenter(
         network=network.requires_grad_(False),
         size=_size(size, file, network.config),
+        mean=tuple(network.config.image_mean or ()),
+        deviation=tuple(network.config.image_std or ()),
         info=ModelInfo(id=file.id, revision=file.revision, sha256=file.sha256, device=device, dtype=dtype),
         limits=replace(LIMITS, trained_on_alpha=bool(file.checkpoint and file.checkpoint.trained_on_alpha)),
     )

@@ -6,6 +6,9 @@ from transformers import PreTrainedConfig
 
 STRIDE = 32  # height and width of the network's input are multiples of this
 STAGES = 4
+BLOCK_STAGES = 7  # of an EfficientNet
+MAPS = (1, 2, 4, 6)  # those of them that end at strides 4, 8, 16 and 32
+COLOURS = 3
 
 _SIZES: dict[str, dict[str, Any]] = {
     "swin_v1_l": {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48), "window_size": 12},
@@ -17,11 +20,17 @@ _SIZES: dict[str, dict[str, Any]] = {
         "mlp_ratios": (8, 8, 4, 4),
         "sr_ratios": (8, 4, 2, 1),
     },
+    "efficientnet_lite0": {"block_widths": (16, 24, 40, 80, 112, 192, 320), "block_depths": (1, 2, 2, 3, 3, 4, 1)},
+    "efficientnet_lite1": {"block_widths": (16, 24, 40, 80, 112, 192, 320), "block_depths": (1, 3, 3, 4, 4, 5, 1)},
+    "efficientnet_lite2": {"block_widths": (16, 24, 48, 88, 120, 208, 352), "block_depths": (1, 3, 3, 4, 4, 5, 1)},
 }
+BACKBONES = tuple(_SIZES)
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that weights are published for
+_CENTRED = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128: the lite EfficientNets'
 
 
 class BiRefNetConfig(PreTrainedConfig):
-    """Sizes of a BiRefNet. What is left at None takes the published value of `backbone`.
+    """Sizes of a BiRefNet and its input's scale. What is left at None takes the published value of `backbone`.
 
     Raises ValueError for an unknown backbone and for sizes that do not fit together.
     """
@@ -36,6 +45,10 @@ class BiRefNetConfig(PreTrainedConfig):
     embed_dims: list[int] | tuple[int, ...] | None = None  # pvt: channels per stage
     mlp_ratios: list[int] | tuple[int, ...] | None = None  # pvt: hidden over outer width per stage
     sr_ratios: list[int] | tuple[int, ...] | None = None  # pvt: shrink of keys and values, per axis, per stage
+    block_widths: list[int] | tuple[int, ...] | None = None  # efficientnet: channels of each of its seven stages
+    block_depths: list[int] | tuple[int, ...] | None = None  # efficientnet: blocks of each stage
+    image_mean: list[float] | tuple[float, ...] | None = None  # of the input's red, green and blue, in 0..1
+    image_std: list[float] | tuple[float, ...] | None = None
     decoder_channels: int = 64  # inside every decoder block and image block
     aspp_channels: int = 256  # of each ASPP branch
     aspp_kernels: list[int] | tuple[int, ...] = (1, 3, 7)  # deformable kernels beside the fixed 1x1 branch
@@ -49,15 +62,23 @@ class BiRefNetConfig(PreTrainedConfig):
         for name, value in _SIZES[self.backbone].items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
+        scale = _CENTRED if self.backbone.startswith("efficientnet") else _IMAGENET
+        self.image_mean = self.image_mean or scale[0]
+        self.image_std = self.image_std or scale[1]
         super().__post_init__(**kwargs)
         self._check_sizes()
+        self._check_scale()
 
     def _check_sizes(self) -> None:
         for name in ("depths", "num_heads", "embed_dims", "mlp_ratios", "sr_ratios"):
             value = getattr(self, name)
             if value is not None and len(value) != STAGES:
                 raise ValueError(f"{name} is {value}; expected {STAGES} numbers, one per stage")
-        for width, heads in zip(self.widths, self.num_heads or (), strict=True):
+        for name in ("block_widths", "block_depths"):
+            value = getattr(self, name)
+            if value is not None and (len(value) != BLOCK_STAGES or min(value) < 1):
+                raise ValueError(f"{name} is {value}; expected {BLOCK_STAGES} positive numbers, one per stage")
+        for width, heads in zip(self.widths, self.num_heads or (1,) * STAGES, strict=True):
             if width % heads or width < 4:
                 raise ValueError(f"a stage of {width} channels cannot have {heads} heads (at least 4 channels)")
         if any(kernel % 2 == 0 for kernel in self.aspp_kernels):
@@ -67,9 +88,19 @@ class BiRefNetConfig(PreTrainedConfig):
         if self.patch_order not in ("auto", "current", "legacy"):
             raise ValueError(f"patch_order is {self.patch_order!r}; known: auto, current, legacy")
 
+    def _check_scale(self) -> None:
+        for name in ("image_mean", "image_std"):
+            value = getattr(self, name)
+            if len(value) != COLOURS:
+                raise ValueError(f"{name} is {value}; expected one number per colour")
+        if min(self.image_std or ()) <= 0:
+            raise ValueError(f"image_std is {self.image_std}; expected positive numbers")
+
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of the backbone's four outputs, finest first."""
+        if self.block_widths is not None:
+            return tuple(self.block_widths[stage] for stage in MAPS)
         if self.embed_dims is not None:
             return tuple(self.embed_dims)
         return tuple((self.embed_dim or 0) * 2**stage for stage in range(STAGES))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import WeightsError
-from shared.models.birefnet.config import STAGES, BiRefNetConfig, published_sizes
+from shared.models.birefnet.config import BACKBONES, BLOCK_STAGES, STAGES, BiRefNetConfig, published_sizes
 from shared.models.birefnet.network import BiRefNet
 from shared.models.birefnet.tiles import TILE_GRIDS, from_legacy, settle_patch_order
 
@@ -39,7 +39,7 @@ def build_network(
         complete.update(current_tile_order(complete))
     network.load_state_dict(complete, assign=True)
     network.config.patch_order = "current"
-    return network.eval()
+    return network.eval().skip_zeros()
 
 
 def _complete(network: BiRefNet, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -73,16 +73,24 @@ def current_tile_order(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def infer_config(state: Mapping[str, Tensor]) -> BiRefNetConfig:
     """The sizes that a checkpoint's shapes show. Raises WeightsError if it is not a BiRefNet."""
     try:
-        backbone = _swin_sizes(state) if "bb.patch_embed.proj.weight" in state else _pvt_sizes(state)
+        backbone = _backbone_sizes(state)
         return BiRefNetConfig(backbone=_name(backbone), **backbone, **_decoder_sizes(state))
     except (KeyError, ValueError, IndexError) as error:
         raise WeightsError(f"not a BiRefNet checkpoint: {error}") from error
 
 
+def _backbone_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    if "bb.patch_embed.proj.weight" in state:
+        return _swin_sizes(state)
+    return _efficientnet_sizes(state) if "bb.stem.weight" in state else _pvt_sizes(state)
+
+
 def _name(sizes: Mapping[str, Any]) -> str:
-    for name in ("swin_v1_l", "swin_v1_t", "pvt_v2_b0"):
+    for name in BACKBONES:
         if published_sizes(name) == sizes:
             return name
+    if "block_widths" in sizes:
+        return "efficientnet_lite0"
     return "swin_v1_t" if "embed_dim" in sizes else "pvt_v2_b0"
 
 
@@ -108,6 +116,12 @@ def _pvt_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "mlp_ratios": tuple(size // width for size, width in zip(hidden, widths, strict=True)),
         "sr_ratios": tuple(1 if weight is None else weight.shape[-1] for weight in reductions),
     }
+
+
+def _efficientnet_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    depths = tuple(_count(state, rf"bb\.stages\.{stage}\.(\d+)\.") for stage in range(BLOCK_STAGES))
+    widths = tuple(state[f"bb.stages.{stage}.0.project.weight"].shape[0] for stage in range(BLOCK_STAGES))
+    return {"block_widths": widths, "block_depths": depths}
 
 
 def _decoder_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -12,7 +12,15 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from shared.models.birefnet.config import STRIDE, BiRefNetConfig
-from shared.models.birefnet.decoder import Decoder, DecoderBlock, DecoderOutput, ZeroConv2d, resize
+from shared.models.birefnet.decoder import (
+    Decoder,
+    DecoderBlock,
+    DecoderOutput,
+    DeformableConv,
+    ZeroConv2d,
+    resize,
+)
+from shared.models.birefnet.efficientnet import EfficientNetLite
 from shared.models.birefnet.pvt import PyramidVisionTransformer
 from shared.models.birefnet.swin import SwinTransformer, WindowAttention, relative_position_index
 from shared.models.birefnet.tiles import TILE_GRIDS, from_legacy, settle_patch_order
@@ -21,7 +29,7 @@ from shared.models.birefnet.tiles import TILE_GRIDS, from_legacy, settle_patch_o
 class BiRefNet(PreTrainedModel):
     """Salient object as logits.
 
-    Input (B, 3, H, W): RGB normalised by the ImageNet mean and standard deviation, H and W multiples of 32.
+    Input (B, 3, H, W): RGB normalised by the configuration's `image_mean` and `image_std`, H and W multiples of 32.
     Output (B, 1, H, W): logits, the sigmoid of which is the probability of the subject.
     """
 
@@ -54,6 +62,13 @@ class BiRefNet(PreTrainedModel):
             raise ValueError(f"height and width must be multiples of {STRIDE}, got {tuple(image.shape[-2:])}")
         output: DecoderOutput = self.decoder(image, self.encode(image), side_outputs=side_outputs)
         return output
+
+    def skip_zeros(self) -> "BiRefNet":
+        """This network, which from now on leaves out what its weights make zero: the same result with less work."""
+        for module in self.modules():
+            if isinstance(module, DeformableConv | Decoder):
+                module.skip_zeros()
+        return self
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of both scales, finest first; the coarsest has seen all of them and the squeeze."""
@@ -104,6 +119,8 @@ class BiRefNet(PreTrainedModel):
 
 def build_backbone(config: BiRefNetConfig) -> nn.Module:
     """The encoder that the configuration names, with random weights."""
+    if config.block_widths is not None:
+        return EfficientNetLite(config.block_widths, config.block_depths or ())
     if config.embed_dims is not None:
         return PyramidVisionTransformer(
             config.embed_dims,

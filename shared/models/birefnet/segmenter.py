@@ -15,8 +15,6 @@ from shared.models.device import first_that_fits
 from shared.models.limits import Limits
 from shared.records import ModelInfo
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in 0..1
-DEVIATION = (0.229, 0.224, 0.225)
 LIMITS = Limits(multiple=STRIDE, half_precision=frozenset({"float16", "bfloat16"}))
 
 
@@ -27,6 +25,8 @@ class BiRefNetSegmenter:
     network: Callable[[Tensor], Tensor]  # normalised (B, 3, H, W) -> logits (B, 1, H, W)
     size: tuple[int, int]  # width and height of the input, pixels
     info: ModelInfo
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of red, green and blue in 0..1, as trained with; here ImageNet's
+    deviation: tuple[float, ...] = (0.229, 0.224, 0.225)
     limits: Limits = LIMITS
 
     @property
@@ -79,6 +79,8 @@ class BiRefNetSegmenter:
 
     def _normalised(self, images: NDArray[np.uint8], dtype: str) -> Tensor:
         device = self.info.device
-        mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+        mean, deviation = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.deviation)
+        )
         pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255  # stays channels-last
         return ((pixels - mean) / deviation).to(getattr(torch, dtype))
