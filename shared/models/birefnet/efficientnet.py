@@ -38,9 +38,10 @@ class SameConv2d(nn.Conv2d):
         """The convolution with other weights of the same shape."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         (top, bottom), (left, right) = (same_padding(side, kernel, stride) for side in x.shape[-2:])
-        if (top, left) == (bottom, right):
-            return F.conv2d(x, weight, bias, stride, (top, left), 1, self.groups)
-        return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, 1, self.groups)
+        # an axis that needs one more zero after it than before it gets both, and a kernel that starts with a zero: no
+        # padded copy of the maps
+        weight = F.pad(weight, (right - left, 0, bottom - top, 0))
+        return F.conv2d(x, weight, bias, stride, (bottom, right), 1, self.groups)
 
 
 def normed(conv: SameConv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
