@@ -1,6 +1,7 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -271,8 +272,9 @@ def test_training_reaches_every_weight(backbone):
     torch.manual_seed(0)
     lite = {"backbone": "efficientnet_lite0", "block_depths": (1, 1, 1, 1, 1, 1, 1)}
     pvt = {"backbone": "pvt_v2_b0", "embed_dims": (8, 8, 16, 16), "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1)}
-    sizes = {"pvt": pvt, "efficientnet": lite}.get(backbone, {})
-    config = BiRefNetConfig(**sizes, decoder_channels=8, aspp_channels=8) if sizes else tiny_config()
+    sizes: dict[str, dict[str, Any]] = {"pvt": pvt, "efficientnet": lite}
+    narrow = {"decoder_channels": 8, "aspp_channels": 8}
+    config = tiny_config() if backbone == "swin" else BiRefNetConfig(**sizes[backbone] | narrow)
     ours = BiRefNet(config).train()
     output = ours.decode(image(2, 64, 64), side_outputs=True)
     assert [mask.shape[-1] for mask in output.masks] == [2, 4, 8]
