@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_suffix(".toml")
 COPIED = ("function", "shared", "tests", "infra", "pyproject.toml", "Makefile", "README.md", "requirements.txt")
-LIMIT_S = 300  # a mutant that makes its test hang is noticed too
+LIMIT_S = 120  # a mutant that makes its test hang is noticed too
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,17 @@ def verdict(mutant: Mutant, folder: Path) -> str:
     original = (folder / mutant.file).read_bytes() if (folder / mutant.file).is_file() else b""
     if not mutant.applied(folder):
         return "STALE"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.test.split()]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=60",
+        *mutant.test.split(),
+    ]
     try:
         done = subprocess.run(
             command, cwd=folder, timeout=LIMIT_S, check=False, capture_output=True, env=os.environ | {"PYTHONPATH": ""}

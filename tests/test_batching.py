@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,17 @@ class Network:
         if any(item < 0 for item in items):
             raise ValueError(f"bad item among {len(items)}")
         return [2 * item for item in items]
+
+
+@contextmanager
+def batching(run, *, threads=8, **limits):
+    """A batcher and a pool of threads that call it; both end with the `with` block, also if the test fails."""
+    batcher = MicroBatcher[int, int](run, **limits)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield batcher, pool
+        finally:
+            batcher.stop()
 
 
 def held(network, batcher, pool):
@@ -57,44 +69,38 @@ def queued(batcher, pool, items):
 )
 def test_every_caller_gets_what_it_would_get_alone_in_its_own_order(callers, max_batch, max_wait_ms):
     network = Network()
-    batcher = MicroBatcher(network, max_batch=max_batch, max_wait_ms=max_wait_ms)
 
-    def outcome(item):
+    def outcome(batcher, item):
         try:
             return batcher(item)
         except ValueError:
             return "bad"
 
-    with ThreadPoolExecutor(len(callers)) as pool:
-        answers = list(pool.map(lambda items: [outcome(item) for item in items], callers))
-    batcher.stop()
+    limits = {"max_batch": max_batch, "max_wait_ms": max_wait_ms}
+    with batching(network, threads=len(callers), **limits) as (batcher, pool):
+        answers = list(pool.map(lambda items: [outcome(batcher, item) for item in items], callers))
     assert answers == [["bad" if item < 0 else 2 * item for item in items] for items in callers]
     assert max((len(batch) for batch in network.batches), default=0) <= max_batch
 
 
 def test_an_idle_worker_starts_a_single_item_without_waiting_for_company():
-    batcher = MicroBatcher(Network(), max_batch=8, max_wait_ms=3_600_000)
-    with ThreadPoolExecutor(1) as pool:
+    with batching(Network(), max_batch=8, max_wait_ms=3_600_000, threads=1) as (batcher, pool):
         assert pool.submit(lambda: [batcher(item) for item in range(50)]).result(timeout=20) == list(range(0, 100, 2))
-    batcher.stop()
 
 
 def test_what_comes_while_a_batch_runs_goes_together_and_in_order():
     network = Network()
-    batcher = MicroBatcher(network, max_batch=4, max_wait_ms=0)
-    with ThreadPoolExecutor(8) as pool:
+    with batching(network, max_batch=4, max_wait_ms=0) as (batcher, pool):
         first = held(network, batcher, pool)
         others = queued(batcher, pool, range(1, 7))
         network.free.set()
         assert [future.result(20) for future in (first, *others)] == [0, 2, 4, 6, 8, 10, 12]
-    batcher.stop()
     assert network.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
 def test_a_bad_item_fails_alone():
     network = Network()
-    batcher = MicroBatcher(network, max_batch=4, max_wait_ms=0)
-    with ThreadPoolExecutor(8) as pool:
+    with batching(network, max_batch=4, max_wait_ms=0) as (batcher, pool):
         held(network, batcher, pool)
         one, bad, three = queued(batcher, pool, [1, -2, 3])
         network.free.set()
@@ -102,7 +108,6 @@ def test_a_bad_item_fails_alone():
         with pytest.raises(ValueError, match="bad item among 1"):
             bad.result(20)
         assert batcher(5) == 10
-    batcher.stop()
     assert network.batches == [[0], [1, -2, 3], [1], [-2], [3], [5]]
 
 
@@ -115,21 +120,18 @@ def test_a_network_that_answers_too_little_is_an_error_for_everyone():
 
 def test_a_full_queue_is_busy():
     network = Network()
-    batcher = MicroBatcher(network, max_batch=1, max_queue=2)
-    with ThreadPoolExecutor(8) as pool:
+    with batching(network, max_batch=1, max_queue=2) as (batcher, pool):
         first = held(network, batcher, pool)
         waiting = queued(batcher, pool, [1, 2])
         with pytest.raises(Busy):
             batcher(3)
         network.free.set()
         assert [future.result(20) for future in (first, *waiting)] == [0, 2, 4]
-    batcher.stop()
 
 
 def test_stopping_refuses_what_has_not_started_and_finishes_what_has():
     network = Network()
-    batcher = MicroBatcher(network, max_batch=1)
-    with ThreadPoolExecutor(8) as pool:
+    with batching(network, max_batch=1) as (batcher, pool):
         first = held(network, batcher, pool)
         waiting = queued(batcher, pool, [1, 2])
         stopping = pool.submit(batcher.stop)
