@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import grpc
+from google.cloud import pubsub_v1
+from google.pubsub_v1 import types
 
 from function.local.server_process import free_port
 
@@ -25,6 +27,18 @@ def emulator_script() -> Path | None:
     folders = [*beside_gcloud, *map(Path, SDK_FOLDERS)]
     found = [folder / SCRIPT for folder in folders if (folder / SCRIPT).exists()]
     return found[0] if found and shutil.which("java") else None
+
+
+def pulled(
+    subscriber: pubsub_v1.SubscriberClient, subscription: str, count: int, within_s: float = 20
+) -> list[types.ReceivedMessage]:
+    """The next messages of a subscription, in the order in which they come. AssertionError if they do not."""
+    received: list[types.ReceivedMessage] = []
+    end = time.monotonic() + within_s
+    while len(received) < count:
+        assert time.monotonic() < end, f"{len(received)} of {count} messages within {within_s} s"
+        received += subscriber.pull(subscription=subscription, max_messages=100, timeout=10).received_messages
+    return received
 
 
 class GooglePubSub:

@@ -10,7 +10,6 @@ from contextlib import closing
 import grpc
 import pytest
 from google.cloud import pubsub_v1, storage
-from google.pubsub_v1 import types
 
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.local import LocalCloud
@@ -35,6 +34,7 @@ from shared.records import EncodedImage, Upload
 MIB = 1 << 20
 PNG = EncodedImage(data=b"png bytes", content_type="image/png", width=3, height=2)
 TOPIC = "projects/local/topics/completions"
+from tests.pubsub_emulator import pulled
 
 
 @pytest.fixture
@@ -426,9 +426,7 @@ def test_a_published_message_arrives_with_its_data_and_attributes(either, monkey
         for index in range(3):
             publisher.publish(message(index))
         publisher.close()
-        received: list[types.ReceivedMessage] = []
-        while len(received) < 3:
-            received += subscriber.pull(subscription=subscription, max_messages=10, timeout=10).received_messages
+        received = pulled(subscriber, subscription, 3)
     assert [(item.message.data, dict(item.message.attributes)) for item in received] == [
         serialise(message(index)) for index in range(3)
     ]

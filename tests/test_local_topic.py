@@ -10,12 +10,12 @@ import pytest
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
-from google.pubsub_v1 import types
 
 from function.local.pubsub.topic import LocalTopics
 
 PROMPT = Retry(predicate=if_exception_type(exceptions.ServiceUnavailable), initial=0.01, maximum=0.05, timeout=20)
 AT_ONCE = pubsub_v1.types.BatchSettings(max_messages=1)
+from tests.pubsub_emulator import pulled
 
 
 @pytest.fixture
@@ -55,10 +55,7 @@ class Clients:
 
     def pull(self, subscription, count, acknowledge=True):
         """`count` messages, in the order in which they came."""
-        received: list[types.ReceivedMessage] = []
-        while len(received) < count:
-            answer = self.subscriber.pull(subscription=subscription, max_messages=100, timeout=10)
-            received += answer.received_messages
+        received = pulled(self.subscriber, subscription, count)
         if acknowledge:
             self.subscriber.acknowledge(subscription=subscription, ack_ids=[item.ack_id for item in received])
         return received
