@@ -30,11 +30,11 @@ from shared.errors import (
 )
 from shared.messages import failed, serialise
 from shared.records import EncodedImage, Upload
+from tests.pubsub_emulator import pulled
 
 MIB = 1 << 20
 PNG = EncodedImage(data=b"png bytes", content_type="image/png", width=3, height=2)
 TOPIC = "projects/local/topics/completions"
-from tests.pubsub_emulator import pulled
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
 
 from function.local.pubsub.topic import LocalTopics
+from tests.pubsub_emulator import pulled
 
 PROMPT = Retry(predicate=if_exception_type(exceptions.ServiceUnavailable), initial=0.01, maximum=0.05, timeout=20)
 AT_ONCE = pubsub_v1.types.BatchSettings(max_messages=1)
-from tests.pubsub_emulator import pulled
 
 
 @pytest.fixture
