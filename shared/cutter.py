@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shared import colour, enhancement, foreground, rendition, scaling
 from shared.batching import MicroBatcher
+from shared.confidence import confidence
 from shared.errors import InvalidOptions
 from shared.local_colours import LocalColours
 from shared.matting import refine_alpha
@@ -136,7 +137,7 @@ class Cutter:
         enlarged = rgba.shape[0] // image.height
         cutout = Cutout(
             rgba=rgba,
-            subject=replace(subject, box=_scaled(subject.box, enlarged)),
+            subject=replace(subject, box=_scaled(subject.box, enlarged), confidence=confidence(probability)),
             icc_profile=image.icc_profile,
             timings_ms=report.timings_ms,
             notes=report.notes,

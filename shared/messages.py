@@ -5,7 +5,7 @@ Data, UTF-8 JSON (fields are only ever added; no nulls: what is unknown is empty
     {"schema": 1, "status": "completed", "code": "", "reason": "", "key": "...",
      "source": {"bucket", "name", "generation", "content_type", "bytes", "width", "height"},
      "outputs": [{"role", "bucket", "name", "generation", "uri", "content_type", "bytes", "width", "height", "crc32c"}],
-     "subject": {"coverage", "uncertain", "box": [left, top, right, bottom]},
+     "subject": {"coverage", "uncertain", "box": [left, top, right, bottom], "confidence"},
      "model": {"id", "revision", "sha256", "device", "dtype"}, "options": {name: text}, "notes": {name: text},
      "timings_ms": {"download", "decode", "segment", "matte", "upscale", "encode", "upload", "total"}}
 

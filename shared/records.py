@@ -71,6 +71,7 @@ class Subject:
     coverage: float = 0.0  # mean alpha, 0..1
     uncertain: float = 0.0  # share of pixels that are neither opaque nor transparent, 0..1
     box: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom in pixels; right and bottom exclusive
+    confidence: float = 0.0  # the probability that the cutout is good, 0..1; 0 = unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

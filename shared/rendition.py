@@ -23,7 +23,7 @@ from PIL import ImageColor
 from shared.colour import from_srgb
 from shared.errors import InvalidOptions
 from shared.options import CutOptions, Margin
-from shared.records import Cutout, Subject
+from shared.records import Cutout
 
 MOST_PIXELS = 100_000_000  # of a frame that a margin makes larger than the image; the limit of `size` as well
 MOST_ZOOM = 32.0  # largest factor by which `scale` enlarges a small subject
@@ -100,7 +100,8 @@ def _placed(cutout: Cutout, placement: _Placement) -> Cutout:
     left, top, right, bottom = cutout.subject.box
     across = _moved(left, right, placement.zoom, placement.left, placement.width)
     down = _moved(top, bottom, placement.zoom, placement.top, placement.height)
-    subject = Subject(
+    subject = replace(
+        cutout.subject,
         coverage=float(cv2.mean(alpha)[0]) / 255,
         uncertain=1 - certain / alpha.size,
         box=(across[0], down[0], across[1], down[1]),

@@ -93,6 +93,7 @@ def test_a_cutout_has_the_upload_s_size_and_colours_and_says_where_the_subject_i
     assert (alpha[:110] == 0).all()
     assert cutout.subject.coverage == pytest.approx(0.25, abs=0.01)
     assert np.abs(np.array(cutout.subject.box) - (160, 120, 480, 360)).max() <= 2
+    assert cutout.subject.confidence > 0.9
     assert set(cutout.timings_ms) == {"segment", "matte", "upscale"}
     assert not cutout.rgba.flags.writeable
 

@@ -36,7 +36,7 @@ UPLOAD = Upload(
 REPORT_OF_UPLOAD = Report(
     source=ImageInfo(content_type="image/jpeg", bytes=1000, width=40, height=30),
     output=ImageInfo(content_type="image/png", width=40, height=30),
-    subject=Subject(coverage=0.25, uncertain=0.01, box=(3, 4, 30, 20)),
+    subject=Subject(coverage=0.25, uncertain=0.01, box=(3, 4, 30, 20), confidence=0.9),
     model=ModelInfo(id="embedded", revision="", sha256="ab" * 32, device="cpu", dtype="float32"),
     options=CutOptions().as_texts(),
     notes={"upscale": "skipped: larger than 3000 px"},
@@ -94,7 +94,7 @@ def test_a_completed_message_says_exactly_what_the_contract_shows():
                 "crc32c": "yZRlqg==",
             }
         ],
-        "subject": {"coverage": 0.25, "uncertain": 0.01, "box": [3, 4, 30, 20]},
+        "subject": {"coverage": 0.25, "uncertain": 0.01, "box": [3, 4, 30, 20], "confidence": 0.9},
         "model": {"id": "embedded", "revision": "", "sha256": "ab" * 32, "device": "cpu", "dtype": "float32"},
         "options": CutOptions().as_texts(),
         "notes": {"upscale": "skipped: larger than 3000 px"},
@@ -164,7 +164,7 @@ def test_no_field_is_null_when_nothing_is_known():
     data, _ = serialise(completed(stored({})))
     assert b"null" not in data
     assert b"NaN" not in data
-    assert json.loads(data)["subject"] == {"coverage": 0.0, "uncertain": 0.0, "box": [0, 0, 0, 0]}
+    assert json.loads(data)["subject"] == {"coverage": 0.0, "uncertain": 0.0, "box": [0, 0, 0, 0], "confidence": 0.0}
 
 
 def test_a_store_whose_clock_runs_behind_never_gives_negative_times():
@@ -186,7 +186,7 @@ def records(kind, **parts):
 
 OUTPUTS = records(Output, generation=GENERATIONS)
 MODELS = records(ModelInfo)
-SUBJECTS = st.builds(Subject, coverage=REAL, uncertain=REAL, box=st.tuples(WHOLE, WHOLE, WHOLE, WHOLE))
+SUBJECTS = st.builds(Subject, coverage=REAL, uncertain=REAL, confidence=REAL, box=st.tuples(WHOLE, WHOLE, WHOLE, WHOLE))
 MESSAGES = st.builds(
     CompletionMessage,
     status=st.sampled_from(sorted(TYPES)),

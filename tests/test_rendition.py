@@ -21,7 +21,9 @@ def box_of(alpha):
 
 def cutout(rgb, alpha, icc_profile=b""):
     certain = (alpha == 0) | (alpha == 255)
-    subject = Subject(coverage=float(alpha.mean()) / 255, uncertain=float(1 - certain.mean()), box=box_of(alpha))
+    subject = Subject(
+        coverage=float(alpha.mean()) / 255, uncertain=float(1 - certain.mean()), box=box_of(alpha), confidence=0.75
+    )
     return Cutout(rgba=np.dstack([rgb, alpha]), subject=subject, icc_profile=icc_profile)
 
 
@@ -86,6 +88,7 @@ def test_every_request_gives_a_frame_of_the_size_asked_and_a_true_subject(cut, o
     else:
         assert result.width >= right - left
         assert result.height >= bottom - top
+    assert result.subject.confidence == cut.subject.confidence
     x0, y0, x1, y1 = result.subject.box
     assert 0 <= x0 <= x1 <= result.width
     assert 0 <= y0 <= y1 <= result.height

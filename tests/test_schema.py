@@ -51,7 +51,9 @@ messages = st.builds(
         max_size=2,
     ).map(tuple),
     subject=st.builds(
-        Subject, coverage=st.floats(0, 1), uncertain=st.floats(0, 1), box=st.tuples(pixels, pixels, pixels, pixels)
+        Subject,
+        **dict.fromkeys(("coverage", "uncertain", "confidence"), st.floats(0, 1)),
+        box=st.tuples(pixels, pixels, pixels, pixels),
     ),
     model=st.builds(ModelInfo, id=texts, revision=texts, sha256=texts, device=texts, dtype=texts),
     options=options,
