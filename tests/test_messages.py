@@ -14,18 +14,17 @@ from shared.messages import TYPES, CompletionMessage, Output, Source, Timings, c
 from shared.options import CutOptions
 from shared.records import ModelInfo, StoredObject, Subject, Upload
 from shared.report import (
-    METADATA_LIMIT,
     REPORT,
     VERSION,
     ImageInfo,
     Report,
     compact,
-    metadata_size,
     read_report,
     result_metadata,
     to_json,
 )
 
+ALLOWED_BYTES = 8 * 1024  # of an object's custom metadata
 STARTED = datetime(2026, 5, 4, 10, 0, 0, tzinfo=UTC)
 UPLOAD = Upload(
     bucket="uploads",
@@ -46,6 +45,11 @@ REPORT_OF_UPLOAD = Report(
     started_ms=int(STARTED.timestamp() * 1000),
     encoded_ms=int(STARTED.timestamp() * 1000) + 50,
 )
+
+
+def counted_bytes(metadata):
+    """As Cloud Storage counts them: names and values, in UTF-8."""
+    return sum(len(text.encode()) for pair in metadata.items() for text in pair)
 
 
 def stored(metadata, created=STARTED + timedelta(milliseconds=80)):
@@ -293,7 +297,7 @@ REPORTS = st.builds(
 def test_a_results_metadata_never_exceeds_what_an_object_may_carry_and_keeps_the_source(report, letter):
     upload = replace(UPLOAD, bucket="b" * 222, name=letter * (1024 // len(letter.encode())))
     metadata = result_metadata(upload, "k" * 64, report)
-    assert metadata_size(metadata) <= METADATA_LIMIT
+    assert counted_bytes(metadata) <= ALLOWED_BYTES
     message = completed(stored(metadata))
     assert (message.source.bucket, message.source.name) == (upload.bucket, upload.name)
     assert message.source.generation == str(upload.generation)
@@ -306,7 +310,7 @@ def test_a_report_that_fits_comes_back_whole_and_one_that_does_not_says_so(repor
     metadata = result_metadata(UPLOAD, "k" * 64, report)
     back = read_report(metadata)
     whole = metadata | {REPORT: compact(to_json(report))}
-    if metadata_size(whole) <= METADATA_LIMIT:
+    if counted_bytes(whole) <= ALLOWED_BYTES:
         assert back == report
     else:
         assert back.notes["report"].startswith("shortened")
@@ -321,7 +325,17 @@ def test_an_ordinary_report_fits_beside_the_longest_name():
 def test_the_limit_is_in_bytes(letter):
     for length in range(1000, 8000, 500):
         chatty = replace(REPORT_OF_UPLOAD, options={"bg_color": letter * length})
-        assert metadata_size(result_metadata(UPLOAD, "k" * 64, chatty)) <= METADATA_LIMIT
+        assert counted_bytes(result_metadata(UPLOAD, "k" * 64, chatty)) <= ALLOWED_BYTES
+
+
+def test_a_report_that_fills_the_metadata_to_the_last_byte_is_kept_and_one_byte_more_shortens_it():
+    def with_a_note_of(length):
+        return result_metadata(UPLOAD, "k" * 64, replace(REPORT_OF_UPLOAD, notes={"upscale": "x" * length}))
+
+    free = ALLOWED_BYTES - counted_bytes(with_a_note_of(0))
+    assert counted_bytes(with_a_note_of(free)) == ALLOWED_BYTES
+    assert len(read_report(with_a_note_of(free)).notes["upscale"]) == free
+    assert "report" in read_report(with_a_note_of(free + 1)).notes
 
 
 def kept(**changes):
