@@ -43,6 +43,11 @@ loglevel = "warning"
 
 def application() -> "Flask":
     """The WSGI application: the framework's CloudEvent route around `main.on_upload`, and the service's own routes."""
+    from shared.models import weights  # without torch, which takes longest to import
+
+    settings = Settings.from_env(os.environ)
+    weights.read_ahead(settings.model, Path(settings.model_folder) if settings.model_folder else None)
+
     import functions_framework
 
     app: Flask = functions_framework.create_app("on_upload", str(Path(__file__).with_name("main.py")), "cloudevent")

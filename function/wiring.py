@@ -10,7 +10,7 @@ from function.handler import Handler
 from function.settings import Settings
 from shared.cutter import Cutter, Refiner, Upscaler
 from shared.errors import InvalidOptions, NoSubject, SettingsError
-from shared.models import birefnet, realesrgan, vitmatte
+from shared.models import birefnet, realesrgan
 from shared.options import AlphaMatting, CutOptions, EsrganStage
 from shared.records import ModelInfo, SourceImage
 
@@ -53,6 +53,8 @@ def _refiner(settings: Settings, beside: ModelInfo) -> Refiner | None:
     """The matting network, if every upload goes through it; single uploads cannot ask for it, because it is slow."""
     if settings.options.alpha_matting is not AlphaMatting.VITMATTE:
         return None
+    from shared.models import vitmatte  # it imports transformers, which is slow
+
     return vitmatte.load(
         settings.vitmatte_model,
         revision=settings.vitmatte_revision,

@@ -1,7 +1,6 @@
 """What several tests share: a model, a local cloud with the real server, and pictures to upload."""
 
 import io
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +81,7 @@ def save_tiny_model(folder: Path) -> None:
     import torch
 
     from shared.models.birefnet import BiRefNet, BiRefNetConfig
+    from shared.models.birefnet.loading import save_network
 
     torch.manual_seed(0)
     network = BiRefNet(
@@ -101,8 +101,7 @@ def save_tiny_model(folder: Path) -> None:
         assert last.bias is not None
         last.weight.mul_(0.01)
         last.bias.fill_(6.0)
-    network.save_pretrained(folder)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    save_network(network, folder)
 
 
 def photo(width: int = 96, height: int = 64, *, seed: int = 0, kind: str = "JPEG") -> bytes:

@@ -12,8 +12,10 @@ from torchvision.ops import deform_conv2d
 
 from shared.errors import GpuUnavailable, NetworkFailed, OutOfGpuMemory, WeightsError
 from shared.models.birefnet import BiRefNet, BiRefNetConfig, BiRefNetSegmenter, detect_patch_order, load, require_gpu
+from shared.models.birefnet.decoder import DeformableConv
 from shared.models.birefnet.deformable import kernel_deform_conv, sampled_deform_conv
-from shared.models.birefnet.loading import build_network, infer_config
+from shared.models.birefnet.loading import build_network, infer_config, save_network
+from shared.models.birefnet.pretrained import BiRefNetModel
 from shared.models.birefnet.tiles import from_legacy, settle_patch_order, stack_tiles, to_legacy
 from shared.models.weights import EMBEDDED, EMBEDDED_FOLDER, HUB_FILE
 from shared.records import ModelInfo
@@ -49,7 +51,7 @@ def large_networks_are_released():
 
 
 def tiny_config(**changes) -> BiRefNetConfig:
-    sizes = {
+    sizes: dict[str, Any] = {
         "backbone": "swin_v1_t",
         "embed_dim": 12,
         "depths": (2, 1, 1, 1),
@@ -278,7 +280,8 @@ def test_training_reaches_every_weight(backbone):
     ours = BiRefNet(config).train()
     output = ours.decode(image(2, 64, 64), side_outputs=True)
     assert [mask.shape[-1] for mask in output.masks] == [2, 4, 8]
-    sum(part.square().mean() for part in (output.logits, *output.masks, *output.gradients)).backward()
+    parts = (output.logits, *output.masks, *output.gradients)
+    torch.stack([part.square().mean() for part in parts]).sum().backward()
     # a bias in front of a batch normalisation has no effect, so only matrices must have a gradient that is not zero
     still = [name for name, w in ours.named_parameters() if w.grad is None or (w.ndim > 1 and not w.grad.any())]
     assert not still
@@ -294,6 +297,7 @@ def test_side_outputs_leave_the_logits_as_they_are():
 def test_a_new_network_starts_with_plain_convolutions():
     deformable = BiRefNet(tiny_config()).get_submodule("squeeze_module.0.dec_att.aspp_deforms.1.atrous_conv")
     x = torch.randn(1, 8, 6, 5)
+    assert isinstance(deformable, DeformableConv)
     expected = F.conv2d(x, deformable.regular_conv.weight, padding=1)
     assert torch.allclose(deformable(x), expected, atol=1e-5)
 
@@ -346,29 +350,30 @@ def test_deformable_convolution_in_strips_equals_the_whole():
 
 def test_a_saved_network_opens_as_it_was(tmp_path):
     ours = tiny()
-    ours.save_pretrained(tmp_path)
-    again, report = BiRefNet.from_pretrained(tmp_path, output_loading_info=True)
+    BiRefNetModel.of(ours).save_pretrained(tmp_path)
+    again, report = BiRefNetModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values())
     assert again.config.window_size == 4
     assert not again.training
     assert_same(again, ours)
-    assert {t.dtype for t in BiRefNet.from_pretrained(tmp_path, dtype=torch.float16).parameters()} == {torch.float16}
+    half = BiRefNetModel.from_pretrained(tmp_path, dtype=torch.float16)
+    assert {t.dtype for t in half.parameters()} == {torch.float16}
 
 
 def test_transformers_derives_what_a_file_leaves_out(tmp_path):
     ours = tiny()
-    ours.save_pretrained(tmp_path)
+    save_network(ours, tmp_path)
     state = load_file(tmp_path / HUB_FILE)
     save_file({k: v for k, v in state.items() if "index" not in k}, tmp_path / HUB_FILE, metadata={"format": "pt"})
-    assert_same(BiRefNet.from_pretrained(tmp_path), ours)
+    assert_same(BiRefNetModel.from_pretrained(tmp_path), ours)
 
 
 def test_a_folder_whose_configuration_says_legacy_opens_converted_and_is_saved_as_current(tmp_path):
     ours = tiny()
     legacy = rule.fill_(BiRefNet(tiny_config(patch_order="legacy")))
     legacy.load_state_dict(stored_in(ours.state_dict(), "legacy", meant="current"))
-    legacy.save_pretrained(tmp_path)
-    again = BiRefNet.from_pretrained(tmp_path)
+    save_network(legacy, tmp_path)
+    again = BiRefNetModel.from_pretrained(tmp_path)
     assert again.config.patch_order == "current"
     assert_same(again, ours)
 
@@ -381,7 +386,7 @@ def test_backbone_and_sizes_are_read_from_the_shapes(variant):
 
 def test_sizes_of_a_small_network_are_read_from_the_shapes():
     found = infer_config(tiny().state_dict()).to_dict()
-    assert found | {"image_size": [96, 64]} == tiny_config().to_dict()
+    assert found | {"image_size": (96, 64)} == tiny_config().to_dict()
 
 
 def test_prefixes_of_training_wrappers_and_half_precision_open(tmp_path):
@@ -397,7 +402,7 @@ def test_heads_that_only_training_uses_may_be_absent():
     ours = tiny()
     state = {k: v for k, v in ours.state_dict().items() if "conv_ms_spvn" not in k and "gdt_convs_pred" not in k}
     assert len(state) == len(ours.state_dict()) - 12
-    assert torch.equal(build_network(state)(image()), ours(image()))
+    assert torch.equal(build_network(state)(image()), build_network(ours.state_dict())(image()))
 
 
 @pytest.mark.parametrize(
@@ -427,7 +432,7 @@ def pictures(count: int, *, seed: int = 0) -> list[np.ndarray]:
 
 def test_a_saved_network_segments_with_its_own_size_and_normalisation(tmp_path):
     ours = tiny()
-    ours.save_pretrained(tmp_path)
+    save_network(ours, tmp_path)
     segmenter = load(str(tmp_path), device="cpu")
     assert segmenter.size == (96, 64)
     assert (segmenter.info.device, segmenter.info.dtype, segmenter.trained_on_alpha) == ("cpu", "float32", False)
@@ -442,7 +447,7 @@ def test_a_saved_network_segments_with_its_own_size_and_normalisation(tmp_path):
 
 
 def test_a_batch_gives_what_its_images_give_alone(tmp_path):
-    tiny().save_pretrained(tmp_path)
+    save_network(tiny(), tmp_path)
     segmenter = load(str(tmp_path), device="cpu")
     images = pictures(3)
     for mask, rgb in zip(segmenter(images), images, strict=True):
@@ -451,7 +456,7 @@ def test_a_batch_gives_what_its_images_give_alone(tmp_path):
 
 
 def test_half_precision_stays_close(tmp_path):
-    tiny().save_pretrained(tmp_path)
+    save_network(tiny(), tmp_path)
     exact, half = (load(str(tmp_path), device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
     difference = np.abs(exact(pictures(1))[0] - half(pictures(1))[0])
     assert difference.max() > 0
@@ -460,7 +465,7 @@ def test_half_precision_stays_close(tmp_path):
 
 @pytest.mark.parametrize("size", [(100, 64), (0, 64), (96, 16)])
 def test_a_size_that_the_network_cannot_take_is_refused(tmp_path, size):
-    tiny().save_pretrained(tmp_path)
+    save_network(tiny(), tmp_path)
     with pytest.raises(ValueError, match="multiples of 32"):
         load(str(tmp_path), device="cpu", size=size)
 
@@ -553,7 +558,7 @@ def test_threads_share_one_segmenter(tmp_path):
 def test_without_a_gpu_the_error_names_driver_and_wheel(tmp_path):
     with pytest.raises(GpuUnavailable, match=r"driver: .*; wheel: torch \d"):
         require_gpu()
-    tiny().save_pretrained(tmp_path)
+    save_network(tiny(), tmp_path)
     with pytest.raises(GpuUnavailable):
         load(str(tmp_path), device="cuda")
 
@@ -561,7 +566,7 @@ def test_without_a_gpu_the_error_names_driver_and_wheel(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_with_a_gpu_half_precision_agrees_with_the_processor(tmp_path):
     assert require_gpu()
-    tiny().save_pretrained(tmp_path)
+    save_network(tiny(), tmp_path)
     exact, half = (load(str(tmp_path), device=device) for device in ("cpu", "cuda"))
     assert half.info.dtype == "float16"
     assert np.abs(exact(pictures(2))[1] - half(pictures(2))[1]).mean() < 0.01

@@ -8,7 +8,7 @@ from torch import nn
 from shared.models.birefnet import BiRefNet, BiRefNetConfig, build_network, load
 from shared.models.birefnet.decoder import DeformableConv
 from shared.models.birefnet.efficientnet import EfficientNetLite, InvertedResidual, SameConv2d, normed, same_padding
-from shared.models.birefnet.loading import infer_config
+from shared.models.birefnet.loading import infer_config, save_network
 from tests.data.birefnet import rule
 
 LITES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -149,7 +149,7 @@ def test_sizes_and_scales_that_do_not_fit_are_named(changes: dict, named: str):
 def test_the_network_sees_its_input_on_the_scale_that_the_configuration_names(tmp_path, changes, mean, deviation):
     config = tiny_config(**changes)
     network = rule.fill_(BiRefNet(config)).eval()
-    network.save_pretrained(tmp_path)
+    save_network(network, tmp_path)
     pixels = (picture() / 255.0 - mean) / deviation
     with torch.inference_mode():
         expected = network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None]).sigmoid()[0, 0].numpy()

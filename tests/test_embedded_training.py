@@ -97,7 +97,7 @@ def test_exported_weights_come_back_and_predict_for_any_size(run: Run, tmp_path:
     export(run.average, tmp_path)
     assert {t.dtype for t in load_file(tmp_path / "model.safetensors").values()} == {torch.float16, torch.int64}
     again = load(tmp_path)
-    assert again.config.image_size == [256, 256]
+    assert again.config.image_size == (256, 256)
     image = np.random.default_rng(0).integers(0, 256, (70, 45, 3), np.uint8)
     np.testing.assert_allclose(predict(again, image), predict(run.average, image), atol=2e-3)
     assert predict(again, image).shape == (70, 45)
@@ -110,7 +110,7 @@ def test_overlap_and_error_are_those_worked_by_hand():
             logits[..., : image.shape[-1] // 2] = 50.0
             return logits
 
-    model = Half(BiRefNetConfig(backbone="pvt_v2_b0", image_size=[64, 64])).eval()
+    model = Half(BiRefNetConfig(backbone="pvt_v2_b0", image_size=(64, 64))).eval()
     alpha = np.zeros((64, 64), np.float32)
     alpha[:32] = 1
     blank = np.zeros((64, 64, 3), np.uint8)
@@ -124,7 +124,7 @@ def test_the_rate_warms_up_then_falls_and_the_last_stage_is_the_inference_size(r
     assert rate_at(0.0, 10_000) == pytest.approx(PEAK_RATE)
     assert rate_at(1.0, 10_000) == pytest.approx(FLOOR_RATE)
     assert side_at(0.0) == STAGES[0][0]
-    assert [side_at(1.0)] * 2 == run.model.config.image_size
+    assert (side_at(1.0),) * 2 == run.model.config.image_size
 
 
 def test_neither_figures_nor_the_choice_of_the_checkpoint_use_trained_seeds():

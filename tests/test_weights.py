@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 from shared.errors import WeightsError
 from shared.models.birefnet import BiRefNet, BiRefNetConfig, load
 from shared.models.checkpoints import CHECKPOINTS, Checkpoint
-from shared.models.weights import fetch, find_weights, open_weights, sha256_of
+from shared.models.weights import convert, fetch, find_weights, open_weights, sha256_of
 
 COMMIT = "a" * 40
 PORTRAIT = "ZhengPeng7/BiRefNet-portrait"
@@ -161,6 +161,40 @@ def test_a_local_copy_of_a_published_file_is_recognised_by_its_bytes(tmp_path):
     table = known((tmp_path / "copy.safetensors").read_bytes())
     found = find_weights(str(tmp_path), known=table)
     assert (found.id, found.checkpoint) == (tmp_path.name, table[PORTRAIT])
+
+
+@pytest.fixture
+def fetched(server, tmp_path):
+    """A known checkpoint of one weight of 1/3, and the table that knows it; its server has forgotten it again."""
+    data = save({"x": torch.tensor([1 / 3])})
+    table = known(data)
+    server.files[f"/{PORTRAIT}/resolve/{table[PORTRAIT].revision}/model.safetensors"] = data
+    file = find_weights(PORTRAIT, folder=tmp_path, endpoint=server.url, known=table)
+    server.files.clear()
+    return file, table
+
+
+def test_a_copy_in_half_precision_is_taken_in_that_precision_and_keeps_its_origin(fetched, tmp_path):
+    file, table = fetched
+    copy = convert(file, "float16", tmp_path)
+    half = find_weights(PORTRAIT, dtype="float16", folder=tmp_path, endpoint="http://127.0.0.1:9", known=table)
+    assert half.path == copy
+    assert (half.id, half.sha256) == (PORTRAIT, file.sha256)
+    assert torch.equal(open_weights(copy)["x"], torch.tensor([1 / 3]).half())
+
+
+def test_an_altered_copy_in_half_precision_is_refused(fetched, tmp_path):
+    file, table = fetched
+    copy = convert(file, "float16", tmp_path)
+    copy.write_bytes(copy.read_bytes()[:-1] + b"?")
+    with pytest.raises(WeightsError, match="altered"):
+        find_weights(PORTRAIT, dtype="float16", folder=tmp_path, known=table)
+
+
+def test_only_known_checkpoints_are_converted(tmp_path):
+    save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="known"):
+        convert(find_weights(str(tmp_path)), "float16", tmp_path)
 
 
 def test_another_revision_of_a_known_id_is_opened_with_a_warning(server, tmp_path, caplog):

@@ -9,19 +9,21 @@ import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from spandrel import ImageModelDescriptor, ModelLoader
 
 from shared.errors import NetworkFailed, WeightsError
 from shared.models.device import first_that_fits
 from shared.models.limits import Limits
 from shared.models.tiling import tiles
 from shared.models.weights import fetch
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
 
 RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
 TILE = 256  # pixels of the network's input per side of a tile, without its overlap
@@ -88,7 +90,9 @@ def is_here(name: str, folder: Path) -> bool:
     return (folder / Path(release.path).name if release else Path(name)).is_file()
 
 
-def _open(path: Path) -> ImageModelDescriptor:
+def _open(path: Path) -> "ImageModelDescriptor":
+    from spandrel import ImageModelDescriptor, ModelLoader  # slow to import: only for who enlarges
+
     try:
         descriptor = ModelLoader(device="cpu").load_from_file(path)
     except Exception as error:  # spandrel raises many kinds, among them its own, pickle's and zipfile's
@@ -102,7 +106,7 @@ class RealEsrgan:
     """Images, enlarged. Thread-safe: one call at a time is in the network."""
 
     def __init__(
-        self, descriptor: ImageModelDescriptor, *, sha256: str, device: str, dtype: str, tile: int = TILE
+        self, descriptor: "ImageModelDescriptor", *, sha256: str, device: str, dtype: str, tile: int = TILE
     ) -> None:
         """tile: pixels of the network's input per side of a tile, without its overlap."""
         self.sha256 = sha256
@@ -170,7 +174,7 @@ class RealEsrgan:
         return enlarged
 
 
-def _limits(descriptor: ImageModelDescriptor) -> Limits:
+def _limits(descriptor: "ImageModelDescriptor") -> Limits:
     supported = {"float16": descriptor.supports_half, "bfloat16": descriptor.supports_bfloat16}
     return Limits(
         multiple=max(descriptor.size_requirements.multiple_of, 1),

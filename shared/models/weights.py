@@ -1,40 +1,52 @@
 """Name of a model -> its file, checked against the sha256 that was published. Nothing in a checkpoint is ever executed.
 
-`python -m shared.models.weights NAME --folder DIR` fetches and checks a checkpoint ahead of time.
+`python -m shared.models.weights NAME --folder DIR` fetches and checks a checkpoint ahead of time; with
+`--dtype float16` it keeps a copy in half precision in its place, which is read in half the time. This module imports
+torch only to open or convert a file, so that a file can be checked while torch is imported.
 """
 
 import argparse
 import hashlib
+import json
 import logging
 import re
 import shutil
 import tempfile
+import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import safetensors
-import safetensors.torch
-import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from shared.errors import WeightsError
 from shared.models.checkpoints import CHECKPOINTS, Checkpoint
 
-StateDict = dict[str, torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+    StateDict = dict[str, torch.Tensor]
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED
 HUB_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+CONVERTED = "converted"  # folder of the copies in half precision
+PROVENANCE_FILE = "provenance.json"  # beside such a copy: what it was made from, and its own sha256
+HALF_PRECISION = ("float16", "bfloat16")
 PREFIXES = ("module.", "_orig_mod.")  # left by data-parallel training and by compilation, in this order
 TIMEOUT = 60.0  # seconds without an answer
 
 LOG = logging.getLogger(__name__)
+
+_HASHES: dict[Path, tuple[tuple[int, int, int], str]] = {}  # file -> its state, and the sha256 in that state
+_HASHING = threading.Lock()  # one file at a time, so that none is hashed twice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +56,7 @@ class WeightsFile:
     id: str  # Hugging Face id, "embedded", or the local path's last part
     revision: str  # commit; empty for local files
     path: Path
-    sha256: str
+    sha256: str  # of the published file, also if `path` is its copy in half precision
     checkpoint: Checkpoint | None = None  # what is known about it
     config: Path | None = None  # config.json beside it
 
@@ -53,6 +65,7 @@ def find_weights(
     name: str,
     *,
     revision: str = "",
+    dtype: str = "",
     folder: Path | None = None,
     endpoint: str | None = None,
     known: Mapping[str, Checkpoint] = CHECKPOINTS,
@@ -61,7 +74,8 @@ def find_weights(
 
     A known id at its known revision (the default) must have the published sha256. Other ids, revisions and local files
     are allowed; their sha256 is logged, and recognised if it is a published one. `folder` holds the downloads
-    (default: the Hugging Face cache); `endpoint` is a mirror of the hub. Raises WeightsError.
+    (default: the Hugging Face cache); `endpoint` is a mirror of the hub. `dtype`: if `folder` holds a copy of the known
+    checkpoint in it, that copy is given. Raises WeightsError.
     """
     if name == EMBEDDED:
         return _local(EMBEDDED_FOLDER, EMBEDDED)
@@ -72,6 +86,10 @@ def find_weights(
         return replace(found, checkpoint=checkpoint)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise WeightsError(f"model {name!r} is neither 'embedded', nor a file or folder, nor a Hugging Face id")
+    if folder is not None and name in known and revision in ("", known[name].revision):
+        converted = _converted(folder / CONVERTED / f"{known[name].sha256}-{dtype}", known[name])
+        if converted is not None:
+            return converted
     return _from_hub(name, revision, known.get(name), folder=folder, endpoint=endpoint)
 
 
@@ -125,11 +143,63 @@ def _download(name: str, file: str, revision: str, folder: Path | None, endpoint
         raise WeightsError(f"{file} of {name} at {revision}: {error}") from error
 
 
-def open_weights(path: Path) -> StateDict:
-    """Tensors by name, on the CPU, with the prefixes of training wrappers removed.
+def _converted(place: Path, source: Checkpoint) -> WeightsFile | None:
+    """The copy of `source` that `convert` left at `place`; None if there is none."""
+    if not (place / PROVENANCE_FILE).is_file():
+        return None
+    try:
+        recorded = json.loads((place / PROVENANCE_FILE).read_text())
+        check_sha256(place / HUB_FILE, recorded["sha256"])
+        if recorded["source_sha256"] != source.sha256:
+            raise WeightsError(f"{place} was converted from another file than the published one")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{place}: {error!r}") from error
+    return WeightsFile(
+        id=source.id,
+        revision=source.revision,
+        path=place / HUB_FILE,
+        sha256=source.sha256,
+        checkpoint=replace(source, dtype=recorded["dtype"]),
+    )
+
+
+def convert(source: WeightsFile, dtype: str, folder: Path) -> Path:
+    """Write a copy of `source` in half precision into `folder`, where `find_weights` finds it; the copy's path.
+
+    Numbers are rounded as they would be when the network is loaded in `dtype`. The record beside the copy names the
+    published file, its sha256 and that of the copy. Raises WeightsError for a file that is not a known checkpoint.
+    """
+    import safetensors.torch
+    import torch
+
+    if source.checkpoint is None or dtype not in HALF_PRECISION:
+        raise WeightsError(f"{source.id} in {dtype}: only known checkpoints are converted, to {HALF_PRECISION}")
+    place = folder / CONVERTED / f"{source.sha256}-{dtype}"
+    place.mkdir(parents=True, exist_ok=True)
+    half: torch.dtype = getattr(torch, dtype)
+    state = open_weights(source.path)
+    state = {key: value.to(half) if value.is_floating_point() else value for key, value in state.items()}
+    safetensors.torch.save_file(state, place / HUB_FILE, {"format": "pt"})
+    (place / HUB_FILE).chmod(0o644)  # safetensors writes files that only their owner may read
+    record = {
+        "source": source.id,
+        "revision": source.revision,
+        "source_sha256": source.sha256,
+        "dtype": dtype,
+        "sha256": sha256_of(place / HUB_FILE),
+    }
+    (place / PROVENANCE_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    return place / HUB_FILE
+
+
+def open_weights(path: Path) -> "StateDict":
+    """Tensors by name, on the CPU, with the prefixes of training wrappers removed; safetensors are memory-mapped.
 
     Safetensors, or PyTorch's own format through its restricted unpickler. Raises WeightsError.
     """
+    import safetensors.torch
+    import torch
+
     try:
         if path.suffix == ".safetensors":
             loaded: object = safetensors.torch.load_file(path)
@@ -152,9 +222,28 @@ def check_sha256(path: Path, sha256: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hexadecimal sha256 of a file's bytes; computed once as long as the file is not changed."""
+    with _HASHING:
+        status = path.stat()
+        state = (status.st_ino, status.st_size, status.st_mtime_ns)
+        known = _HASHES.get(path)
+        if known is None or known[0] != state:
+            with path.open("rb") as file:
+                known = _HASHES[path] = (state, hashlib.file_digest(file, "sha256").hexdigest())
+        return known[1]
+
+
+def read_ahead(name: str, folder: Path | None) -> None:
+    """Start to read and hash what `find_weights` will ask for, in a thread, so that it is there when torch is."""
+    places = [EMBEDDED_FOLDER if name == EMBEDDED else Path(name), *([folder] if folder else [])]
+
+    def read() -> None:
+        for place in places:
+            for path in [place] if place.is_file() else sorted(place.rglob(HUB_FILE)):
+                with suppress(OSError):  # whoever needs the file reports it
+                    sha256_of(path)
+
+    threading.Thread(target=read, name="read-ahead", daemon=True).start()
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:
@@ -187,10 +276,18 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--revision", default="")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--dtype", choices=("", *HALF_PRECISION), default="", help="keep a copy in it instead")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     found = find_weights(given.name, revision=given.revision, folder=given.folder)
-    print(f"{found.sha256}  {found.path}")
+    path = found.path
+    if given.dtype and found.checkpoint is None:
+        LOG.warning("%s is not a known checkpoint: it stays in its own precision", found.id)
+    elif given.dtype and given.folder and found.checkpoint and found.checkpoint.dtype != given.dtype:
+        path = convert(found, given.dtype, given.folder)
+        found.path.resolve().unlink()  # the cache's file, which its link names
+        found.path.unlink(missing_ok=True)
+    print(f"{sha256_of(path)}  {path}")
 
 
 if __name__ == "__main__":

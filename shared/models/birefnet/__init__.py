@@ -53,11 +53,17 @@ def load(
     """
     device = _device(device)
     dtype = _dtype(dtype, device)
-    file = find_weights(name, revision=revision, folder=folder)
+    file = find_weights(name, revision=revision, dtype=dtype, folder=folder)
     config = _config(file)
-    expected = file.checkpoint.patch_order if file.checkpoint else config and config.patch_order
-    network = build_network(open_weights(file.path), config, patch_order=patch_order, expected_order=expected)
-    network = network.to(device=device, dtype=getattr(torch, dtype), memory_format=torch.channels_last)
+    told = file.checkpoint or config
+    network = build_network(
+        open_weights(file.path),
+        config,
+        patch_order=patch_order,
+        expected_order=told.patch_order if told else None,
+        device=device,
+        dtype=getattr(torch, dtype),
+    )
     if device == "cuda" and dtype != "float32":
         # the deformable convolutions stay in float32; their products need no more digits than the rest has
         torch.set_float32_matmul_precision("high")

@@ -1,8 +1,8 @@
 """Every size of the network. The defaults of a backbone's name are the published architecture."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
-
-from transformers import PreTrainedConfig
 
 STRIDE = 32  # height and width of the network's input are multiples of this
 STAGES = 4
@@ -29,7 +29,8 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation
 _CENTRED = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128: the lite EfficientNets'
 
 
-class BiRefNetConfig(PreTrainedConfig):
+@dataclass(kw_only=True)
+class BiRefNetConfig:
     """Sizes of a BiRefNet and its input's scale. What is left at None takes the published value of `backbone`.
 
     Raises ValueError for an unknown backbone and for sizes that do not fit together.
@@ -38,25 +39,35 @@ class BiRefNetConfig(PreTrainedConfig):
     model_type: ClassVar[str] = "birefnet"
 
     backbone: str = "swin_v1_l"
-    depths: list[int] | tuple[int, ...] | None = None  # blocks per stage
-    num_heads: list[int] | tuple[int, ...] | None = None  # attention heads per stage
+    depths: Sequence[int] | None = None  # blocks per stage
+    num_heads: Sequence[int] | None = None  # attention heads per stage
     embed_dim: int | None = None  # swin: channels of stage 0; each stage doubles them
     window_size: int | None = None  # swin: tokens on a window's side
-    embed_dims: list[int] | tuple[int, ...] | None = None  # pvt: channels per stage
-    mlp_ratios: list[int] | tuple[int, ...] | None = None  # pvt: hidden over outer width per stage
-    sr_ratios: list[int] | tuple[int, ...] | None = None  # pvt: shrink of keys and values, per axis, per stage
-    block_widths: list[int] | tuple[int, ...] | None = None  # efficientnet: channels of each of its seven stages
-    block_depths: list[int] | tuple[int, ...] | None = None  # efficientnet: blocks of each stage
-    image_mean: list[float] | tuple[float, ...] | None = None  # of the input's red, green and blue, in 0..1
-    image_std: list[float] | tuple[float, ...] | None = None
+    embed_dims: Sequence[int] | None = None  # pvt: channels per stage
+    mlp_ratios: Sequence[int] | None = None  # pvt: hidden over outer width per stage
+    sr_ratios: Sequence[int] | None = None  # pvt: shrink of keys and values, per axis, per stage
+    block_widths: Sequence[int] | None = None  # efficientnet: channels of each of its seven stages
+    block_depths: Sequence[int] | None = None  # efficientnet: blocks of each stage
+    image_mean: Sequence[float] | None = None  # of the input's red, green and blue, in 0..1
+    image_std: Sequence[float] | None = None
     decoder_channels: int = 64  # inside every decoder block and image block
     aspp_channels: int = 256  # of each ASPP branch
-    aspp_kernels: list[int] | tuple[int, ...] = (1, 3, 7)  # deformable kernels beside the fixed 1x1 branch
+    aspp_kernels: Sequence[int] = (1, 3, 7)  # deformable kernels beside the fixed 1x1 branch
     gradient_channels: int = 16  # of the gradient attention
-    image_size: list[int] | tuple[int, ...] = (1024, 1024)  # width, height at inference, pixels
+    image_size: Sequence[int] = (1024, 1024)  # width, height at inference, pixels
     patch_order: str = "current"  # order of the image tiles that the stored weights expect: auto, current or legacy
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BiRefNetConfig":
+        """The fields among `values`, as `config.json` holds them; what else is in them is ignored."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of `config.json`."""
+        return {"model_type": self.model_type, **asdict(self)}
+
+    def __post_init__(self) -> None:
         if self.backbone not in _SIZES:
             raise ValueError(f"backbone is {self.backbone!r}; known: {', '.join(_SIZES)}")
         for name, value in _SIZES[self.backbone].items():
@@ -65,7 +76,9 @@ class BiRefNetConfig(PreTrainedConfig):
         scale = _CENTRED if self.backbone.startswith("efficientnet") else _IMAGENET
         self.image_mean = self.image_mean or scale[0]
         self.image_std = self.image_std or scale[1]
-        super().__post_init__(**kwargs)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            setattr(self, field.name, tuple(value) if isinstance(value, list) else value)
         self._check_sizes()
         self._check_scale()
 

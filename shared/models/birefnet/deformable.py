@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d
 
 COLUMNS = 4_000_000  # sampled values at a time without gradients: they stay in the processor's cache
 
@@ -21,6 +20,8 @@ def modulated_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tenso
 
 def kernel_deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """The same by torchvision, whose table of samples grows with the batch: without gradients, image by image."""
+    from torchvision.ops import deform_conv2d  # slow to import, and only a GPU needs it
+
     padding = weight.shape[-1] // 2
     if torch.is_grad_enabled():
         return deform_conv2d(x, offset, weight, padding=padding, mask=mask)

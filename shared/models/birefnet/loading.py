@@ -1,16 +1,20 @@
 """A checkpoint's tensors -> a network: sizes read from the shapes, every key accounted for."""
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from shared.errors import WeightsError
 from shared.models.birefnet.config import BACKBONES, BLOCK_STAGES, STAGES, BiRefNetConfig, published_sizes
 from shared.models.birefnet.network import BiRefNet
 from shared.models.birefnet.tiles import TILE_GRIDS, from_legacy, settle_patch_order
+from shared.models.weights import CONFIG_FILE, HUB_FILE
 
 HEAD_WIDTH = 32  # of published PVT weights; their shapes do not show the number of heads
 TRAINING_ONLY = re.compile(r"decoder\.(conv_ms_spvn|gdt_convs_pred)_\d\.")
@@ -23,8 +27,10 @@ def build_network(
     *,
     patch_order: str = "auto",
     expected_order: str | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> BiRefNet:
-    """The network that these tensors belong to, in float32 and evaluation mode, with the current tile order.
+    """The network that these tensors belong to, in evaluation mode, with the current tile order.
 
     config: the sizes; None = read from the shapes. patch_order: how the tensors are ordered (auto, current, legacy).
     expected_order: the fallback and the cross-check of auto.
@@ -33,7 +39,7 @@ def build_network(
     config = config or infer_config(state)
     with torch.device("meta"):
         network = BiRefNet(config)
-    complete = _complete(network, state)
+    complete = _complete(network, state, device, dtype)
     telling = complete["decoder.ipt_blk5.conv1.weight"]
     if settle_patch_order(patch_order, telling, expected_order) == "legacy":
         complete.update(current_tile_order(complete))
@@ -42,7 +48,21 @@ def build_network(
     return network.eval().skip_zeros()
 
 
-def _complete(network: BiRefNet, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def save_network(network: BiRefNet, folder: Path, *, dtype: torch.dtype | None = None) -> Path:
+    """Write model.safetensors and config.json, which `load` and `from_pretrained` open; the first one's path.
+
+    dtype: of the stored weights; None = their own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = network.state_dict()
+    tensors = {k: v.to("cpu", dtype if v.is_floating_point() else None).contiguous() for k, v in state.items()}
+    save_file(tensors, folder / HUB_FILE, {"format": "pt"})
+    (folder / HUB_FILE).chmod(0o644)  # safetensors writes files that only their owner may read
+    (folder / CONFIG_FILE).write_text(json.dumps(network.config.to_dict(), indent=2) + "\n")
+    return folder / HUB_FILE
+
+
+def _complete(network: BiRefNet, state: Mapping[str, Tensor], device: str, dtype: torch.dtype) -> dict[str, Tensor]:
     expected = network.state_dict()
     missing = [key for key in expected if key not in state and not TRAINING_ONLY.match(key)]
     problems = [
@@ -54,10 +74,13 @@ def _complete(network: BiRefNet, state: Mapping[str, Tensor]) -> dict[str, Tenso
     found = [f"{len(keys)} {kind} ({', '.join(keys[:LISTED])})" for keys, kind in problems if keys]
     if found:
         raise WeightsError(f"not the tensors of this network: {'; '.join(found)}")
-    return {
-        key: state[key].to(tensor.dtype) if key in state else torch.zeros(tensor.shape, dtype=tensor.dtype)
-        for key, tensor in expected.items()
-    }
+    complete = {}
+    for key, tensor in expected.items():
+        value = state.get(key, torch.zeros(tensor.shape)) if TRAINING_ONLY.match(key) else state[key]
+        layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+        kind = dtype if tensor.is_floating_point() else tensor.dtype
+        complete[key] = value.to(device, kind, memory_format=layout)
+    return complete
 
 
 def _same_kind(one: Tensor, other: Tensor) -> bool:
@@ -67,7 +90,7 @@ def _same_kind(one: Tensor, other: Tensor) -> bool:
 def current_tile_order(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of `state` that depend on the tile order, converted from legacy to current."""
     keys = [f"decoder.ipt_blk{block}.conv1.weight" for block in TILE_GRIDS]
-    return {key: from_legacy(state[key]) for key in keys}
+    return {key: from_legacy(state[key]).to(memory_format=torch.channels_last) for key in keys}
 
 
 def infer_config(state: Mapping[str, Tensor]) -> BiRefNetConfig:

@@ -4,12 +4,10 @@ Zheng et al. 2024, "Bilateral Reference for High-Resolution Dichotomous Image Se
 """
 
 import math
-from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers import initialization as init
+from torch.nn import init
 
 from shared.models.birefnet.config import STRIDE, BiRefNetConfig
 from shared.models.birefnet.decoder import (
@@ -22,31 +20,25 @@ from shared.models.birefnet.decoder import (
 )
 from shared.models.birefnet.efficientnet import EfficientNetLite
 from shared.models.birefnet.pvt import PyramidVisionTransformer
-from shared.models.birefnet.swin import SwinTransformer, WindowAttention, relative_position_index
-from shared.models.birefnet.tiles import TILE_GRIDS, from_legacy, settle_patch_order
+from shared.models.birefnet.swin import SwinTransformer, WindowAttention
 
 
-class BiRefNet(PreTrainedModel):
+class BiRefNet(nn.Module):
     """Salient object as logits.
 
     Input (B, 3, H, W): RGB normalised by the configuration's `image_mean` and `image_std`, H and W multiples of 32.
     Output (B, 1, H, W): logits, the sigmoid of which is the probability of the subject.
     """
 
-    config_class = BiRefNetConfig
-    config: BiRefNetConfig
-    base_model_prefix: ClassVar[str] = ""
-    main_input_name: ClassVar[str] = "image"
-    _supports_sdpa: ClassVar[bool] = True
-
     def __init__(self, config: BiRefNetConfig) -> None:
-        super().__init__(config)
+        super().__init__()
+        self.config = config
         self.bb = build_backbone(config)
         widths = [2 * width for width in config.widths]
         inside = (config.decoder_channels, config.aspp_channels, config.aspp_kernels)
         self.squeeze_module = nn.Sequential(DecoderBlock(sum(widths), widths[3], *inside))
         self.decoder = Decoder(widths, *inside, config.gradient_channels)
-        self.post_init()
+        self.apply(initial_weights)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.decode(image).logits
@@ -79,42 +71,20 @@ class BiRefNet(PreTrainedModel):
         context = torch.cat([resize(feature, coarse) for feature in features], 1)
         return [*features[:3], self.squeeze_module(context)]
 
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers; the weights are brought into the current tile order, in which the network runs."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        network = loaded[0] if isinstance(loaded, tuple) else loaded
-        network._adopt_current_tile_order()
-        return loaded
 
-    @torch.no_grad()
-    def _adopt_current_tile_order(self) -> None:
-        convs = [self.get_submodule(f"decoder.ipt_blk{block}.conv1") for block in TILE_GRIDS]
-        telling = cast("Tensor", convs[0].weight)
-        if settle_patch_order(self.config.patch_order, telling, None) == "legacy":
-            for conv in convs:
-                weight = cast("Tensor", conv.weight)
-                weight.copy_(from_legacy(weight))
-        self.config.patch_order = "current"
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, WindowAttention):
-            init.trunc_normal_(module.relative_position_bias_table, std=0.02)
-            init.copy_(module.relative_position_index, relative_position_index(module.window))
-        elif isinstance(module, nn.Linear):
-            init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        elif isinstance(module, ZeroConv2d):
-            init.zeros_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
-            super()._init_weights(module)
+@torch.no_grad()
+def initial_weights(module: nn.Module) -> None:
+    """Fill one layer's weights as training starts with them."""
+    if isinstance(module, WindowAttention):
+        init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+    elif isinstance(module, nn.Linear):
+        init.trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, ZeroConv2d):
+        init.zeros_(module.weight)
+    elif isinstance(module, nn.Conv2d):
+        init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        init.zeros_(module.bias)
 
 
 def build_backbone(config: BiRefNetConfig) -> nn.Module:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import time
 from collections.abc import Iterable
@@ -18,10 +19,11 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as nnf
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, distributed
 
 from shared.models.birefnet import BiRefNet, BiRefNetConfig
+from shared.models.birefnet.loading import save_network
 from shared.models.embedded.training.data import Samples, normalised, render_chunk
 from shared.models.embedded.training.scenes import ASPECTS, HELD_OUT, Scene, render
 
@@ -79,7 +81,7 @@ class Run:
         return cls(model, copy.deepcopy(model).eval(), torch.optim.AdamW(listed, lr=PEAK_RATE))
 
     def save(self, path: Path) -> None:
-        state = {"model": self.model.state_dict(), "average": self.average.state_dict()}
+        state: dict[str, object] = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         state |= {
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
@@ -205,17 +207,12 @@ def train(run: Run, options: argparse.Namespace) -> None:
 
 def export(model: BiRefNet, out: Path) -> None:
     """Writes model.safetensors in float16 and config.json."""
-    out.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    file = out / "model.safetensors"
-    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, file, {"format": "pt"})
-    file.chmod(0o644)
-    model.config.save_pretrained(out)
+    save_network(model, out, dtype=torch.float16)
 
 
 def load(folder: Path) -> BiRefNet:
     """The exported network in float32, ready for inference."""
-    model = BiRefNet(BiRefNetConfig.from_pretrained(folder))
+    model = BiRefNet(BiRefNetConfig.from_dict(json.loads((folder / "config.json").read_text())))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.float().eval()
 
