@@ -36,7 +36,7 @@ RUN sed -nE "s/^(torch|torchvision)==.*/&+${CUDA}/p" requirements.txt > torch.tx
 FROM packages AS weights
 ARG MODEL MODEL_REVISION ESRGAN_MODEL VITMATTE_MODEL VITMATTE_REVISION
 COPY shared/__init__.py shared/errors.py shared/
-COPY shared/models/__init__.py shared/models/checkpoints.py shared/models/device.py shared/models/realesrgan.py shared/models/weights.py shared/models/
+COPY shared/models/__init__.py shared/models/checkpoints.py shared/models/device.py shared/models/limits.py shared/models/realesrgan.py shared/models/tiling.py shared/models/weights.py shared/models/
 COPY shared/models/embedded/ shared/models/embedded/
 RUN python -m shared.models.weights "${MODEL}" --revision "${MODEL_REVISION}" --folder /opt/models \
     && python -c 'import sys, pathlib; from shared.models import realesrgan; realesrgan.load(sys.argv[1], folder=pathlib.Path("/opt/models"))' "${ESRGAN_MODEL}"

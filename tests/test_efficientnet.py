@@ -1,5 +1,7 @@
 """The EfficientNet-Lite backbone, its input's scale, and what is left out where weights are zero."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ PUBLISHED = {"efficientnet_lite0": 4.65, "efficientnet_lite1": 5.42, "efficientn
 
 
 def tiny_config(**changes) -> BiRefNetConfig:
-    sizes = {
+    sizes: dict[str, Any] = {
         "backbone": "efficientnet_lite0",
         "block_widths": (4, 6, 8, 8, 12, 12, 16),
         "block_depths": (1, 2, 1, 1, 2, 1, 1),
