@@ -85,7 +85,7 @@ class Cicp:
 class ColourDescription:
     """All that a file says about its colours.
 
-    icc_profile: as it is in the file. gamma: of gAMA, the encoding exponent. chromaticities: of cHRM.
+    icc_profile: as in the file. gamma: of gAMA, the encoding exponent. chromaticities: of cHRM.
     adobe_rgb: EXIF says so, by R03.
     """
 

@@ -28,7 +28,7 @@ def estimate_foreground(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], colour
 
 
 def with_own_colours(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The cutout in straight RGBA with the image's colours as they are. Shapes as in `estimate_foreground`."""
+    """The cutout in straight RGBA with the image's own colours. Shapes as in `estimate_foreground`."""
     rgba = np.empty((*alpha.shape, 4), np.uint8)
     for rows in row_bands(alpha.shape):
         _merge(rgb[rows], alpha[rows], _grown(alpha, rows), rgba[rows])

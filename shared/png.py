@@ -24,7 +24,7 @@ def write_png(pixels: NDArray[np.uint8], *, icc_profile: bytes = b"") -> bytes:
     """A PNG file of 8 bits per channel, the same bytes for the same input on the same kind of processor.
 
     pixels: uint8, HxW (grey, without any statement about colour), HxWx3 (RGB) or HxWx4 (RGBA, straight alpha).
-    icc_profile: of RGB pixels, embedded as it is; without one, the file says sRGB.
+    icc_profile: of RGB pixels, embedded unchanged; without one, the file says sRGB.
     Raises TypeError for other arrays.
     """
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.size == 0:
