@@ -10,6 +10,7 @@ import pytest
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
+from google.pubsub_v1 import types
 
 from function.local.pubsub.topic import LocalTopics
 from tests.pubsub_emulator import pulled
@@ -264,3 +265,24 @@ def test_what_is_not_implemented_is_refused_instead_of_ignored(clients):
         clients.subscribe(TOPIC, dead_letter_policy={"dead_letter_topic": TOPIC})
     with pytest.raises(exceptions.MethodNotImplemented):
         clients.publisher.create_topic(request={"name": "projects/p/topics/t", "schema_settings": {"schema": "s"}})
+
+
+def test_a_stopped_topic_leaves_no_thread():
+    before = set(threading.enumerate())
+    with LocalTopics() as topics:
+        topics.create_topic(TOPIC)
+        with grpc.insecure_channel(topics.address) as channel:
+            assert get_topic(channel)(types.GetTopicRequest(topic=TOPIC), timeout=10).name == TOPIC
+        assert any(thread.name.startswith("topic") for thread in threading.enumerate())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=10)
+    assert set(threading.enumerate()) <= before
+
+
+def get_topic(channel):
+    """The method GetTopic over a plain channel: Google's client keeps threads of its own."""
+    return channel.unary_unary(
+        "/google.pubsub.v1.Publisher/GetTopic",
+        request_serializer=types.GetTopicRequest.serialize,
+        response_deserializer=types.Topic.deserialize,
+    )

@@ -1,5 +1,6 @@
 """The networks that settings ask for are the ones that run."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
 
 from function.settings import Settings
 from function.wiring import build_cutter
+from shared.cutter import Cutter
 from shared.errors import InvalidOptions, WeightsError
 from shared.options import CutOptions
 from tests.realesrgan_networks import save, x2plus_like
@@ -36,23 +38,40 @@ def save_tiny_vitmatte(folder: Path) -> None:
     VitMatteForImageMatting(config).save_pretrained(folder)
 
 
-def test_a_matting_network_is_opened_where_the_settings_ask_for_it(model: str, tmp_path: Path) -> None:
+Build = Callable[..., Cutter]
+
+
+@pytest.fixture
+def build(model: str) -> Iterator[Build]:
+    """Builds cutters, and stops them at the end."""
+    built: list[Cutter] = []
+
+    def build(**more: str) -> Cutter:
+        built.append(build_cutter(settings(model, **more)))
+        return built[-1]
+
+    yield build
+    for cutter in built:
+        cutter.stop()
+
+
+def test_a_matting_network_is_opened_if_the_settings_ask_for_it(build: Build, tmp_path: Path) -> None:
     save_tiny_vitmatte(tmp_path)
-    with_it = build_cutter(settings(model, ALPHA_MATTING="vitmatte", VITMATTE_MODEL=str(tmp_path)))
-    without = build_cutter(settings(model))
+    with_it = build(ALPHA_MATTING="vitmatte", VITMATTE_MODEL=str(tmp_path))
+    without = build()
     asked = CutOptions.from_texts({"alpha_matting": "vitmatte"})
     assert with_it.weights_sha256(asked) != with_it.weights_sha256(CutOptions())
     with pytest.raises(InvalidOptions, match="alpha_matting=vitmatte"):
         without.weights_sha256(asked)
 
 
-def test_an_enlarger_is_opened_where_the_settings_ask_for_it_or_its_file_is_there(model: str, tmp_path: Path) -> None:
+def test_an_enlarger_is_opened_if_the_settings_ask_for_it_or_its_file_is_there(build: Build, tmp_path: Path) -> None:
     asked = CutOptions.from_texts({"esrgan_stage": "after"})
     path = str(save(x2plus_like(), tmp_path / "x2.pth"))
     for more in ({"ESRGAN_STAGE": "after", "ESRGAN_MODEL": path}, {"ESRGAN_MODEL": path}):
-        cutter = build_cutter(settings(model, **more))
+        cutter = build(**more)
         assert cutter.weights_sha256(asked) != cutter.weights_sha256(CutOptions())
     with pytest.raises(InvalidOptions, match="esrgan_stage=after"):
-        build_cutter(settings(model, MODEL_FOLDER=str(tmp_path))).weights_sha256(asked)
+        build(MODEL_FOLDER=str(tmp_path)).weights_sha256(asked)
     with pytest.raises(WeightsError):
-        build_cutter(settings(model, ESRGAN_STAGE="after", ESRGAN_MODEL=str(tmp_path / "missing.pth")))
+        build(ESRGAN_STAGE="after", ESRGAN_MODEL=str(tmp_path / "missing.pth"))

@@ -60,7 +60,8 @@ class LocalTopics:
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
         options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
-        self._server = grpc.server(futures.ThreadPoolExecutor(threads), options=options)
+        self._threads = futures.ThreadPoolExecutor(threads, thread_name_prefix="topic")
+        self._server = grpc.server(self._threads, options=options)
         self._server.add_generic_rpc_handlers(service_handlers(self))
         self.address = f"{host}:{self._server.add_insecure_port(f'{host}:{port}')}"  # the value of PUBSUB_EMULATOR_HOST
 
@@ -76,6 +77,7 @@ class LocalTopics:
 
     def stop(self) -> None:
         self._server.stop(grace=0.2).wait()
+        self._threads.shutdown(wait=False)  # a request that still waits for messages ends by itself
 
     @property
     def messages(self) -> Sequence[PublishedMessage]:
