@@ -82,9 +82,7 @@ class MicroBatcher(Generic[Item, Result]):
         while batch := self._next_batch():
             answers = self._answers(batch)
             with self._changed:
-                self._running = (
-                    False  # before the results: a caller that sends its next item at once must find no batch running
-                )
+                self._running = False  # before the results, so that a caller's next item finds no batch running
             for give in answers:
                 give()
 
@@ -117,7 +115,6 @@ class MicroBatcher(Generic[Item, Result]):
         except BaseException as error:  # of any kind: every caller is blocked until it gets a result or an error
             if len(batch) == 1:
                 return [partial(batch[0].future.set_exception, error)]
-            return [
-                give for waiting in batch for give in self._answers([waiting])
-            ]  # so that one bad item does not fail the others
+            # each item alone, so that a bad one does not fail the others
+            return [give for waiting in batch for give in self._answers([waiting])]
         return [partial(waiting.future.set_result, result) for waiting, result in zip(batch, results, strict=True)]

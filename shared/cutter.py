@@ -18,9 +18,10 @@ from shared.confidence import confidence
 from shared.errors import InvalidOptions
 from shared.local_colours import LocalColours
 from shared.matting import refine_alpha
-from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, MaskPreset
+from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, ExistingAlpha, MaskPreset
 from shared.records import Cutout, ModelInfo, SourceImage, Subject
 from shared.subject import measure
+from shared.transparency import on_contrasting_ground, without_own_edges
 from shared.upscaling import enlarge_cutout
 
 NLM_STRENGTH = 5.0  # levels of 255, for lightness and colour alike
@@ -70,7 +71,7 @@ class Refiner(Protocol):
 class _Report:
     """Timings and notes of one image."""
 
-    timings_ms: dict[str, float] = field(default_factory=dict)
+    timings_ms: dict[str, float] = field(default_factory=lambda: {"segment": 0.0, "matte": 0.0, "upscale": 0.0})
     notes: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
@@ -128,69 +129,78 @@ class Cutter:
         """
         self.weights_sha256(options)  # raises before any work
         report = _Report()
-        with report.timed("segment"):
-            probability = self._segment(self._network_input(image, options, report))
-        with report.timed("matte"):
-            rgba, subject = self._cut_out(image, probability, options)
+        if image.alpha is not None and options.existing_alpha is ExistingAlpha.KEEP:
+            with report.timed("matte"):
+                rgba = foreground.with_own_colours(image.rgb, image.alpha)
+                subject = measure(image.alpha, present=1)
+        else:
+            rgba, subject = self._cut_out(image, options, report)
         with report.timed("upscale"):
             rgba = self._enlarged(rgba, options, report)
         enlarged = rgba.shape[0] // image.height
         cutout = Cutout(
             rgba=rgba,
-            subject=replace(subject, box=_scaled(subject.box, enlarged), confidence=confidence(probability)),
+            subject=replace(subject, box=_scaled(subject.box, enlarged)),
             icc_profile=image.icc_profile,
             timings_ms=report.timings_ms,
             notes=report.notes,
         )
         return rendition.render(cutout, options)
 
-    def _network_input(self, image: SourceImage, options: CutOptions, report: _Report) -> NDArray[np.uint8]:
-        """The upload at the network's size: uint8, HxWx3, sRGB."""
-        rgb = image.rgb
+    def _cut_out(self, image: SourceImage, options: CutOptions, report: _Report) -> tuple[NDArray[np.uint8], Subject]:
+        """The cutout at the upload's size, and its subject."""
+        seen = image.rgb if image.alpha is None else on_contrasting_ground(image.rgb, image.alpha)
+        with report.timed("segment"):
+            probability = self._segment(self._network_input(seen, image.icc_profile, options, report))
+        with report.timed("matte"):
+            matte, colours = self._alpha(seen, probability, options)
+            if image.alpha is not None:
+                matte, colours = without_own_edges(matte, image.alpha), None
+            if options.refine_foreground:
+                colours = colours or LocalColours.estimate(image.rgb, matte)
+                rgba = foreground.estimate_foreground(image.rgb, matte, colours)
+            else:
+                rgba = foreground.with_own_colours(image.rgb, matte)
+            if image.alpha is not None:
+                rgba = foreground.multiply_alpha(rgba, image.alpha)
+            result = None if image.alpha is None else cv2.extractChannel(rgba, 3)
+            subject = measure(matte, result)
+        return rgba, replace(subject, confidence=confidence(probability))
+
+    def _network_input(
+        self, rgb: NDArray[np.uint8], icc_profile: bytes, options: CutOptions, report: _Report
+    ) -> NDArray[np.uint8]:
+        """The image at the network's size: uint8, HxWx3, sRGB."""
         upscaler = self._upscaler_for(options)
-        if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", image.rgb, report):
+        size = rgb.shape[:2]
+        if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", size, report):
             log.warning("esrgan_stage=before adds halos and invented texture to what the network sees: measure only")
             rgb = upscaler.enlarge(rgb, scale=options.esrgan_scale)
-        small = colour.to_srgb(scaling.to_network(rgb, self._segmenter.size), image.icc_profile)
-        if options.denoise is Denoise.NLM and self._allowed("denoise", image.rgb, report):
+        small = colour.to_srgb(scaling.to_network(rgb, self._segmenter.size), icc_profile)
+        if options.denoise is Denoise.NLM and self._allowed("denoise", size, report):
             log.warning("denoise=nlm smooths what the network sees: measure only")
             small = _denoised(small)
         return small
 
-    def _cut_out(
-        self, image: SourceImage, probability: NDArray[np.float32], options: CutOptions
-    ) -> tuple[NDArray[np.uint8], Subject]:
-        alpha, colours = self._alpha(image, probability, options)
-        opacity = alpha
-        if image.alpha is not None:
-            opacity = cv2.multiply(alpha, image.alpha, scale=1 / 255)
-        subject = measure(opacity)
-        if options.refine_foreground:
-            colours = colours or LocalColours.estimate(image.rgb, alpha)
-            rgba = foreground.estimate_foreground(image.rgb, alpha, colours)
-        else:
-            rgba = foreground.with_own_colours(image.rgb, alpha)
-        return rgba if image.alpha is None else foreground.multiply_alpha(rgba, image.alpha), subject
-
     def _alpha(
-        self, image: SourceImage, probability: NDArray[np.float32], options: CutOptions
+        self, rgb: NDArray[np.uint8], probability: NDArray[np.float32], options: CutOptions
     ) -> tuple[NDArray[np.uint8], LocalColours | None]:
         """Alpha, and the local colours by it if the refinement found them."""
-        size = (image.width, image.height)
+        size = (rgb.shape[1], rgb.shape[0])
         opacity = enhancement.enhance(probability, options, self._preset(options))
         alpha = scaling.to_image(opacity, size)
         if options.alpha_matting is AlphaMatting.OFF:
             return alpha, None
         unknown = scaling.to_image(enhancement.unknown_band(opacity, probability, options), size)
         if refiner := self._refiner_for(options):
-            return refiner(image.rgb, unknown), None
-        colours = LocalColours.estimate(image.rgb, unknown)
-        alpha = refine_alpha(image.rgb, alpha, unknown, colours)
+            return refiner(rgb, unknown), None
+        colours = LocalColours.estimate(rgb, unknown)
+        alpha = refine_alpha(rgb, alpha, unknown, colours)
         return alpha, colours.updated(alpha)
 
     def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> NDArray[np.uint8]:
         upscaler = self._upscaler_for(options)
-        if upscaler and options.esrgan_stage is EsrganStage.AFTER and self._allowed("upscale", rgba, report):
+        if upscaler and options.esrgan_stage is EsrganStage.AFTER and self._allowed("upscale", rgba.shape[:2], report):
             return enlarge_cutout(rgba, upscaler.enlarge, scale=options.esrgan_scale)
         return rgba
 
@@ -213,8 +223,9 @@ class Cutter:
             raise InvalidOptions("alpha_matting=vitmatte needs a matting network; none is loaded")
         return self._refiner
 
-    def _allowed(self, step: str, pixels: NDArray[np.uint8], report: _Report) -> bool:
-        side = int(max(pixels.shape[:2]))
+    def _allowed(self, step: str, size: tuple[int, ...], report: _Report) -> bool:
+        """Whether an image of that size is small enough for a slow step; notes it if not."""
+        side = max(size)
         if side > self._max_side:
             report.notes[step] = f"skipped: {side} pixels is more than the {self._max_side} that this service enlarges"
         return side <= self._max_side

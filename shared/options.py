@@ -35,6 +35,11 @@ class AlphaMatting(StrEnum):
     VITMATTE = "vitmatte"  # a second network, on crops of the unknown band
 
 
+class ExistingAlpha(StrEnum):
+    MULTIPLY = "multiply"  # the cutout's alpha times the upload's own
+    KEEP = "keep"  # the upload's own alpha is the result: nothing is cut
+
+
 class EsrganStage(StrEnum):
     OFF = "off"
     AFTER = "after"  # enlarge the cutout
@@ -225,6 +230,11 @@ class CutOptions:
         AlphaMatting.GUIDED,
         _choice(AlphaMatting, {"true": "guided", "on": "guided", "false": "off"}),
         "off | guided (alpha near edges, pulled along the line between local colour estimates) | vitmatte",
+    )
+    existing_alpha: ExistingAlpha = _option(
+        ExistingAlpha.MULTIPLY,
+        _choice(ExistingAlpha),
+        "multiply | keep: of an upload that is transparent in places, its own alpha times the cutout's, or alone",
     )
     refine_foreground: bool = _option(True, boolean, "take the background's colour out of edge pixels")
     denoise: Denoise = _option(

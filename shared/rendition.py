@@ -48,7 +48,8 @@ def render(cutout: Cutout, options: CutOptions) -> Cutout:
 
     The subject's box follows into the new frame; coverage and uncertain are measured anew, before any background.
     A scale of more than MOST_ZOOM times is limited to that, with a note.
-    Raises InvalidOptions if a margin would make a frame of more than MOST_PIXELS.
+    Raises InvalidOptions if a margin would make a frame of more than MOST_PIXELS, or if the frame shows nothing of the
+    subject.
     """
     if options.crop:
         cutout = _placed(cutout, _crop(cutout, options.crop_margin))
@@ -57,10 +58,16 @@ def render(cutout: Cutout, options: CutOptions) -> Cutout:
         if placement.zoom >= MOST_ZOOM:
             cutout = replace(cutout, notes={**cutout.notes, "scale": f"limited to {MOST_ZOOM:g} times"})
         cutout = _placed(cutout, placement)
+    if (options.crop or options.size != (0, 0) or options.scale or options.position) and not _shows(cutout.rgba):
+        raise InvalidOptions("nothing of the subject is visible in this frame (crop_margin, size, scale, position)")
     if options.bg_color:
         red, green, blue = ImageColor.getrgb(options.bg_color)[:3]
         cutout = replace(cutout, rgba=_on_colour(cutout.rgba, from_srgb((red, green, blue), cutout.icc_profile)))
     return cutout
+
+
+def _shows(rgba: NDArray[np.uint8]) -> bool:
+    return bool(cv2.countNonZero(cv2.extractChannel(rgba, 3)))
 
 
 def _crop(cutout: Cutout, margin: Margin) -> _Placement:

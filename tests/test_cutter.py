@@ -33,6 +33,14 @@ class RedIsSubject:
         return [image[..., 0].astype(np.float32) / 255 for image in batch]
 
 
+class RedNotWhiteIsSubject(RedIsSubject):
+    """The same on a ground of any grey."""
+
+    def __call__(self, batch):
+        self.seen.extend(batch)
+        return [(cv2.subtract(image[..., 0], image[..., 1]) > 20).astype(np.float32) for image in batch]
+
+
 class Doubling:
     """An enlarger that repeats pixels."""
 
@@ -116,15 +124,45 @@ def test_an_image_without_subject_is_refused(cutter):
         cutter(SourceImage(rgb=np.full((50, 50, 3), 40, np.uint8)), CutOptions())
 
 
-def test_the_upload_s_own_alpha_is_multiplied_in(cutter):
-    own = np.tile(np.linspace(0, 255, 640).astype(np.uint8), (480, 1))
+def test_the_upload_s_own_alpha_is_multiplied_in(opened):
+    cutter = opened(RedNotWhiteIsSubject())
+    own = np.tile(np.linspace(40, 255, 640).astype(np.uint8), (480, 1))
     opaque = cutter(red_square(640, 480), CutOptions()).rgba
     cut = cutter(red_square(640, 480, alpha=own), CutOptions())
     cutout, subject = cut.rgba, cut.subject
-    product = opaque[..., 3].astype(float) * own / 255
-    assert np.abs(cutout[..., 3] - product).max() <= 0.51
-    assert subject.coverage == pytest.approx(product.mean() / 255, abs=1e-3)
+    inside = cv2.erode(opaque[..., 3], np.ones((15, 15), np.uint8)) == 255
+    assert (cutout[..., 3] == own)[inside].all()
+    assert (cutout[..., 3] <= own + 1).all()
+    assert cutout[:100, :, 3].max() == 0
+    assert subject.coverage == pytest.approx(cutout[..., 3].mean() / 255)
     assert (cutout[200, 300] == (255, 30, 20, own[200, 300])).all()
+
+
+@pytest.mark.parametrize("level", [1, 90, 127, 128])
+def test_presence_and_box_are_decided_on_the_matte_whatever_the_upload_s_own_alpha_is(opened, level):
+    cutout = opened(RedNotWhiteIsSubject())(
+        red_square(640, 480, alpha=np.full((480, 640), level, np.uint8)), CutOptions()
+    )
+    assert cutout.rgba[..., 3].max() == level
+    assert np.abs(np.array(cutout.subject.box) - (160, 120, 480, 360)).max() <= 2
+    assert (cutout.rgba[240, 320, :3] == (255, 30, 20)).all()
+
+
+def test_an_upload_that_is_invisible_holds_no_subject(cutter):
+    with pytest.raises(NoSubject):
+        cutter(red_square(64, 64, alpha=np.zeros((64, 64), np.uint8)), CutOptions())
+
+
+def test_existing_alpha_can_be_kept_as_the_result_without_any_cut(cutter, segmenter):
+    own = np.zeros((480, 640), np.uint8)
+    own[40:100, 30:90] = 90
+    keep = CutOptions.from_texts({"existing_alpha": "keep"})
+    cutout = cutter(red_square(640, 480, alpha=own), keep)
+    assert (cutout.rgba[..., 3] == own).all()
+    assert cutout.subject.box == (30, 40, 90, 100)
+    assert not segmenter.seen
+    opaque = cutter(red_square(640, 480), keep).rgba
+    assert (opaque == cutter(red_square(640, 480), CutOptions()).rgba).all()
 
 
 def test_the_network_sees_srgb_and_the_cutout_keeps_the_upload_s_own_numbers_and_profile(segmenter, cutter):

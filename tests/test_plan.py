@@ -19,6 +19,7 @@ OTHER_VALUES = {
     "mask_kernel": "7",
     "mask_hard_floor": "0.2",
     "alpha_matting": "off",
+    "existing_alpha": "keep",
     "refine_foreground": "false",
     "denoise": "nlm",
     "esrgan_stage": "after",
