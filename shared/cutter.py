@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import colour, enhancement, foreground, rendition, scaling
+from shared import colour, enhancement, foreground, rendition
 from shared.batching import MicroBatcher
 from shared.confidence import confidence
 from shared.errors import InvalidOptions
 from shared.local_colours import LocalColours
 from shared.matting import refine_alpha
+from shared.models import scaling
 from shared.options import AlphaMatting, CutOptions, Denoise, EsrganStage, ExistingAlpha, MaskPreset
 from shared.records import Cutout, ModelInfo, SourceImage, Subject
 from shared.subject import measure
@@ -136,11 +137,10 @@ class Cutter:
         else:
             rgba, subject = self._cut_out(image, options, report)
         with report.timed("upscale"):
-            rgba = self._enlarged(rgba, options, report)
-        enlarged = rgba.shape[0] // image.height
+            rgba, scale = self._enlarged(rgba, options, report)
         cutout = Cutout(
             rgba=rgba,
-            subject=replace(subject, box=_scaled(subject.box, enlarged)),
+            subject=replace(subject, box=_scaled(subject.box, scale)),
             icc_profile=image.icc_profile,
             timings_ms=report.timings_ms,
             notes=report.notes,
@@ -198,11 +198,12 @@ class Cutter:
         alpha = refine_alpha(rgb, alpha, unknown, colours)
         return alpha, colours.updated(alpha)
 
-    def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> NDArray[np.uint8]:
+    def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> tuple[NDArray[np.uint8], int]:
+        """The cutout, and how many times wider and higher it became."""
         upscaler = self._upscaler_for(options)
         if upscaler and options.esrgan_stage is EsrganStage.AFTER and self._allowed("upscale", rgba.shape[:2], report):
-            return enlarge_cutout(rgba, upscaler.enlarge, scale=options.esrgan_scale)
-        return rgba
+            return enlarge_cutout(rgba, upscaler.enlarge, scale=options.esrgan_scale), options.esrgan_scale
+        return rgba, 1
 
     def _preset(self, options: CutOptions) -> MaskPreset:
         if options.mask_preset is not MaskPreset.AUTO:

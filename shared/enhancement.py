@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from shared.errors import NetworkFailed
 from shared.options import CutOptions, MaskPreset
 
+STEPS = 65_535  # of a probability, when contrast and floor are read from a table
 FAINT = 0.1  # opacity up to which a pixel counts as empty in the clean-up
 BAND_REACH = 1 / 128  # of the mask's side: how far the unknown band reaches from an edge
 LEAST_BAND_REACH = 4  # pixels at network scale
@@ -25,11 +26,19 @@ def enhance(probability: NDArray[np.float32], options: CutOptions, preset: MaskP
     mask: NDArray[np.float32] = np.clip(probability, 0, 1)
     if preset is MaskPreset.OFF:
         return mask
-    opacity = mask
+    opacity = mask.copy()
     if preset is not MaskPreset.SOFT:
-        opacity = contrast(mask, threshold=options.mask_threshold, slope=options.mask_contrast)
-        opacity = floor(opacity, level=options.mask_hard_floor)
-    return clean_up(opacity, mask, kernel=options.mask_kernel)
+        opacity = _curve(options).take(cv2.multiply(mask, STEPS, dtype=cv2.CV_16U))  # rounded
+    remove_specks(opacity, mask, kernel=options.mask_kernel)
+    fill_pinholes(opacity, kernel=options.mask_kernel)
+    return opacity
+
+
+def _curve(options: CutOptions) -> NDArray[np.float32]:
+    """Contrast and floor of each probability 0, 1 / STEPS ... 1: reading a table is faster than computing a curve."""
+    levels = np.arange(STEPS + 1, dtype=np.float32) / np.float32(STEPS)
+    raised = contrast(levels, threshold=options.mask_threshold, slope=options.mask_contrast)
+    return floor(raised, level=options.mask_hard_floor)
 
 
 def contrast(mask: NDArray[np.float32], *, threshold: float, slope: float) -> NDArray[np.float32]:
@@ -62,39 +71,50 @@ def floor(mask: NDArray[np.float32], *, level: float) -> NDArray[np.float32]:
     return raised
 
 
-def clean_up(opacity: NDArray[np.float32], mask: NDArray[np.float32], *, kernel: int) -> NDArray[np.float32]:
-    """Without specks and pinholes of fewer than kernel x kernel pixels; soft edges and strands do not change.
+def remove_specks(opacity: NDArray[np.float32], mask: NDArray[np.float32], *, kernel: int) -> None:
+    """Sets specks of fewer than kernel x kernel pixels to 0, in place; soft edges and strands do not change.
 
     A speck is a connected patch that not even faint opacity of `mask`, the network's own, links to a larger one: a
-    strand that contrast has cut in pieces stays. A pinhole is enclosed in opaque pixels.
-    opacity, mask: float32, HxW, 0..1. Gives opacity, changed in place.
+    strand that contrast has cut in pieces stays. opacity, mask: float32, HxW, 0..1.
     """
     if kernel <= 1:
-        return opacity
-    linked = np.maximum(opacity, mask) > FAINT
-    specks = _small(linked, opacity > FAINT, kernel, connectivity=8)
-    opacity[_grown(specks, kernel) & (~linked | specks)] = 0
+        return
+    visible = opacity > FAINT
+    linked = (mask > FAINT) | visible
+    specks = _small(linked, visible, kernel, connectivity=8)
+    if specks is not None:
+        opacity[_grown(specks, kernel) & (~linked | specks)] = 0
+
+
+def fill_pinholes(opacity: NDArray[np.float32], *, kernel: int) -> None:
+    """Sets pinholes of fewer than kernel x kernel pixels, enclosed in opaque ones, to 1, in place."""
+    if kernel <= 1:
+        return
     holes = opacity < 1 - FAINT
     pinholes = _small(holes, holes, kernel, connectivity=4, enclosed=True)
-    opacity[_grown(pinholes, kernel) & (~holes | pinholes)] = 1
-    return opacity
+    if pinholes is not None:
+        opacity[_grown(pinholes, kernel) & (~holes | pinholes)] = 1
 
 
 def _small(
     region: NDArray[np.bool_], counted: NDArray[np.bool_], kernel: int, *, connectivity: int, enclosed: bool = False
-) -> NDArray[np.bool_]:
-    """Pixels of connected components of `region` with fewer than kernel x kernel `counted` pixels."""
+) -> NDArray[np.bool_] | None:
+    """Pixels of connected components of `region` with fewer than kernel x kernel `counted` pixels; None = no pixel.
+
+    counted: a part of the region. enclosed: only components that do not touch the frame.
+    """
     number, labels = cv2.connectedComponents(region.view(np.uint8), connectivity=connectivity)
     small = np.bincount(labels[counted], minlength=number) < kernel * kernel
     small[0] = False
     if enclosed:
         for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
             small[side] = False
-    return np.asarray(small[labels]) if small.any() else np.zeros(region.shape, np.bool_)
+    return small.take(labels) if small.any() else None
 
 
 def _grown(region: NDArray[np.bool_], kernel: int) -> NDArray[np.bool_]:
-    return np.asarray(cv2.dilate(region.view(np.uint8), np.ones((kernel, kernel), np.uint8))).view(np.bool_)
+    grown: NDArray[np.uint8] = cv2.dilate(region.view(np.uint8), np.ones((kernel, kernel), np.uint8))
+    return grown.view(np.bool_)
 
 
 def unknown_band(
@@ -106,7 +126,8 @@ def unknown_band(
     Elsewhere the result is 0 or 1, so that the image does not reopen the decision about a region that the network was
     unsure of. float32, HxW, 0..1, all three.
     """
-    mask = clean_up(np.clip(probability, 0, 1), probability, kernel=options.mask_kernel)
+    mask: NDArray[np.float32] = np.clip(probability, 0, 1)
+    remove_specks(mask, mask, kernel=options.mask_kernel)
     inside = opacity >= 0.5
     reach = max(LEAST_BAND_REACH, round(math.sqrt(opacity.size) * BAND_REACH))
     edges = _grown(opacity > 0, 2 * reach + 1) & _grown(~inside, 2 * reach + 1)

@@ -22,8 +22,10 @@ def estimate_foreground(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], colour
         kept = _grown(alpha, rows)
         _merge(rgb[rows], alpha[rows], kept, rgba[rows])
         estimated = (kept > 0) & (alpha[rows] < 255)
-        if estimated.any():
-            _estimate(rgb[rows], alpha[rows], rows.start, estimated, colours, rgba[rows])
+        across = np.flatnonzero(estimated.any(axis=0))
+        if across.size:
+            columns = slice(int(across[0]), int(across[-1]) + 1)
+            _estimate(rgb[rows], alpha[rows], rows.start, columns, estimated, colours, rgba[rows])
     return rgba
 
 
@@ -55,16 +57,22 @@ def _estimate(
     rgb: NDArray[np.uint8],
     alpha: NDArray[np.uint8],
     top: int,
+    columns: slice,
     wanted: NDArray[np.bool_],
     colours: LocalColours,
     rgba: NDArray[np.uint8],
 ) -> None:
-    """Writes the foreground's colours of the wanted pixels into rgba; all of them bands that begin at row `top`."""
-    first = max(0, top // colours.scale - 1)
-    grid_rows = slice(first, (top + len(alpha)) // colours.scale + 2)
-    means = [side.fine_means(grid_rows) for side in (colours.foreground, colours.background)]
+    """Writes the foreground's colours of the wanted pixels into rgba; all of them bands that begin at row `top`.
+
+    columns: those that hold a wanted pixel.
+    """
+    scale = colours.scale
+    height, width = colours.foreground.weight.shape
+    rows = slice(max(0, top // scale - 1), min((top + len(alpha)) // scale + 2, height))
+    part = slice(max(0, columns.start // scale - 1), min(columns.stop // scale + 2, width))
+    means = [side.fine_means(rows, part) for side in (colours.foreground, colours.background)]
     for at in Positions.of(wanted, top=top):
-        foreground, background = (sample(mean, colours.scale, at, first_row=first) for mean in means)
+        foreground, background = (sample(m, scale, at, first_row=rows.start, first_column=part.start) for m in means)
         opacity = gather_alpha(alpha, at)
         error = blend_error(gather(rgb, at), opacity, foreground, background)
         scatter(foreground + opacity * error, rgba, at)

@@ -39,7 +39,8 @@ class Level:
     window: int  # samples per side of the averaged window
 
 
-COARSE = (Level(8, 11), Level(4, 7), Level(2, 7))  # from wide to narrow
+WIDE = (Level(4, 11), Level(2, 7))  # on a grid of half the resolution, from wide to narrow
+NARROW = Level(2, 7)
 FINE = Level(1, 5)
 
 
@@ -49,30 +50,30 @@ class Side:
 
     colours: Pixels  # of each grid pixel: the image's if alpha is certain, else estimated
     weight: Plane  # how much each grid pixel tells of this side, 0..255
-    means: Colours  # over windows; one sample per COARSE[-1].step grid pixels
+    means: Colours  # over windows; one sample per NARROW.step grid pixels
 
     def variance(self) -> NDArray[np.float32]:
         """Weighted variance of the colours around their means, over the means' own windows: float32, hxw."""
-        level = COARSE[-1]
-        window = (level.window, level.window)
-        weight, product = (_reduced(plane, level.step) * np.float32(1 / 255) for plane in _weighted(self))
+        window = (NARROW.window, NARROW.window)
+        weight, product = (_reduced(plane, NARROW.step) * np.float32(1 / 255) for plane in _weighted(self))
         weight /= 255
         deviation = product - to_three_channels(weight) * self.means
         squares = cv2.blur(sum_of_channels(deviation * deviation) / (weight + np.float32(EPSILON)), window)
         variance: NDArray[np.float32] = squares / (cv2.blur(weight, window) + np.float32(PRIOR_WEIGHT))
         return variance
 
-    def fine_means(self, rows: slice) -> Colours:
-        """Means over FINE windows in some rows of the grid, one sample per grid pixel."""
+    def fine_means(self, rows: slice, columns: slice) -> Colours:
+        """Means over FINE windows in a part of the grid, one sample per grid pixel."""
         margin = FINE.window // 2
-        rows = slice(rows.start, min(rows.stop, len(self.weight)))
-        around = slice(max(0, rows.start - margin), min(rows.stop + margin, len(self.weight)))
-        step = COARSE[-1].step
-        coarse = slice(max(0, around.start // step - 1), around.stop // step + 2)  # one sample more on each side
-        prior = _enlarged(self.means[coarse], step)[around.start - coarse.start * step :, : self.weight.shape[1]]
-        part = replace(self, colours=self.colours[around], weight=self.weight[around])
-        means = _means(part, FINE, prior[: around.stop - around.start])
-        return means[rows.start - around.start : rows.stop - around.start]
+        around = (_widened(rows, margin, len(self.weight)), _widened(columns, margin, self.weight.shape[1]))
+        coarse = [slice(max(0, span.start // NARROW.step - 1), span.stop // NARROW.step + 2) for span in around]
+        prior = _enlarged(self.means[coarse[0], coarse[1]], NARROW.step)
+        top, left = (span.start - wide.start * NARROW.step for span, wide in zip(around, coarse, strict=True))
+        part = Side(self.colours[around[0], around[1]], self.weight[around[0], around[1]], self.means)
+        height, width = part.weight.shape
+        means = _means(part, FINE, prior[top : top + height, left : left + width])
+        top, left = rows.start - around[0].start, columns.start - around[1].start
+        return means[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,25 +88,20 @@ class LocalColours:
     @property
     def means_step(self) -> int:
         """Pixels of the image per sample of the sides' means, along each axis."""
-        return self.scale * COARSE[-1].step
+        return self.scale * NARROW.step
 
     @classmethod
     def estimate(cls, rgb: Pixels, alpha: Plane) -> Self:
         """From an image, uint8 HxWx3, and its alpha, uint8 HxW."""
         scale = max(math.ceil(math.sqrt(alpha.size) / GRID_SIDE), math.ceil(max(alpha.shape) / LONGEST_GRID_SIDE))
         image, grid_alpha = _sampled(rgb, scale), _sampled(alpha, scale)
-        foreground, background = (Side(image, weight, _overall_mean(image, weight)) for weight in _weights(grid_alpha))
-        step = 0
-        for level in COARSE:
-            shape = tuple(-(-length // level.step) for length in grid_alpha.shape)
-            if step:
-                foreground, background = (
-                    replace(side, means=_enlarged(side.means, step // level.step)[: shape[0], : shape[1]])
-                    for side in (foreground, background)
-                )
-            foreground, background = _estimated(image, grid_alpha, foreground, background, level)
-            step = level.step
-        return cls(scale, image, foreground, background)
+        wide = _wide_means(_reduced(image, 2), _reduced(grid_alpha, 2))
+        colours = _estimated_colours(image, grid_alpha, wide, 2 * WIDE[-1].step)
+        foreground, background = (
+            Side(own, weight, _to_grid(mean, 2 * WIDE[-1].step, NARROW, grid_alpha.shape))
+            for own, weight, mean in zip(colours, _weights(grid_alpha), wide, strict=True)
+        )
+        return cls(scale, image, *_at_level(image, grid_alpha, foreground, background, NARROW))
 
     def updated(self, alpha: Plane) -> Self:
         """By a better alpha of the same image; the means known so far take the place of wider windows."""
@@ -115,7 +111,7 @@ class LocalColours:
             replace(side, colours=cv2.copyTo(self.image, certain, side.colours.copy()), weight=weight)
             for side, weight in zip((self.foreground, self.background), _weights(grid_alpha), strict=True)
         )
-        foreground, background = _estimated(self.image, grid_alpha, foreground, background, COARSE[-1])
+        foreground, background = _at_level(self.image, grid_alpha, foreground, background, NARROW)
         return replace(self, foreground=foreground, background=background)
 
 
@@ -124,20 +120,37 @@ def _weights(alpha: Plane) -> tuple[Plane, Plane]:
     return cv2.LUT(alpha, WEIGHT_OF_ALPHA), cv2.LUT(alpha, WEIGHT_OF_ALPHA[::-1])
 
 
-def _estimated(image: Pixels, alpha: Plane, foreground: Side, background: Side, level: Level) -> tuple[Side, Side]:
+def _wide_means(image: Pixels, alpha: Plane) -> tuple[Colours, Colours]:
+    """Both sides' means at the last of the wide levels. image, alpha: at half the grid's resolution."""
+    foreground, background = (Side(image, weight, _overall_mean(image, weight)) for weight in _weights(alpha))
+    step = 0
+    for level in WIDE:
+        if step:
+            foreground, background = (
+                replace(side, means=_to_grid(side.means, step, level, alpha.shape)) for side in (foreground, background)
+            )
+        foreground, background = _at_level(image, alpha, foreground, background, level)
+        step = level.step
+    return foreground.means, background.means
+
+
+def _at_level(image: Pixels, alpha: Plane, foreground: Side, background: Side, level: Level) -> tuple[Side, Side]:
     """Both sides with means of one level, and with the soft pixels' colours by these means."""
-    means = [_means(side, level, side.means) for side in (foreground, background)]
-    colours = [image.copy(), image.copy()]
+    means = (_means(foreground, level, foreground.means), _means(background, level, background.means))
+    colours = _estimated_colours(image, alpha, means, level.step)
+    return Side(colours[0], foreground.weight, means[0]), Side(colours[1], background.weight, means[1])
+
+
+def _estimated_colours(image: Pixels, alpha: Plane, means: tuple[Colours, Colours], step: int) -> tuple[Pixels, Pixels]:
+    """Colours of the foreground and of the background: the image's, estimated from the means for soft pixels."""
+    colours = (image.copy(), image.copy())
     for at in Positions.of(soft(alpha)):
         opacity = gather_alpha(alpha, at)
-        near = [sample(mean, level.step, at) for mean in means]
-        error = blend_error(gather(image, at), opacity, near[0], near[1])
-        scatter(near[0] + opacity * error, colours[0], at)
-        scatter(near[1] + (1 - opacity) * error, colours[1], at)
-    return (
-        replace(foreground, colours=colours[0], means=means[0]),
-        replace(background, colours=colours[1], means=means[1]),
-    )
+        foreground, background = (sample(mean, step, at) for mean in means)
+        error = blend_error(gather(image, at), opacity, foreground, background)
+        scatter(foreground + opacity * error, colours[0], at)
+        scatter(background + (1 - opacity) * error, colours[1], at)
+    return colours
 
 
 def blend_error(pixels: Planes, alpha: Values, foreground: Planes, background: Planes) -> Planes:
@@ -177,6 +190,17 @@ def _overall_mean(colours: Pixels, weight: Plane) -> Colours:
     """The weighted mean colour of everything: float32, 1x1x3."""
     total, product = (cv2.mean(plane) for plane in _weighted(Side(colours, weight, np.empty(0, np.float32))))
     return np.array(product[:3], np.float32)[None, None] / max(total[0] / 255, EPSILON)
+
+
+def _to_grid(means: Colours, step: int, level: Level, shape: tuple[int, ...]) -> Colours:
+    """Means of one sample per `step` pixels of a grid of that shape, with one sample per step of the level."""
+    height, width = (-(-side // level.step) for side in shape)
+    return _enlarged(means, step // level.step)[:height, :width]
+
+
+def _widened(span: slice, margin: int, side: int) -> slice:
+    """A span of rows or columns with a margin on both sides, as far as there are any."""
+    return slice(max(0, span.start - margin), min(span.stop + margin, side))
 
 
 def _enlarged(grid: Colours, times: int) -> Colours:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 16_384  # pixels gathered at a time: their float arrays stay in a core's cache; remap takes 32,766 at most
-BAND_PIXELS = 1 << 20  # pixels of an image that are searched at a time
+BAND_PIXELS = 1 << 18  # pixels of an image that are searched at a time
 
 Planes = NDArray[np.float32]  # CxN: one row per channel
 Values = NDArray[np.float32]  # N
@@ -58,17 +58,20 @@ def gather_alpha(alpha: NDArray[np.uint8], at: Positions) -> Values:
 
 
 def scatter(colours: Planes, pixels: NDArray[np.uint8], at: Positions) -> None:
-    """Writes colours, 3xN, rounded and clipped, into the first channels of `pixels`, uint8 HxWxC, contiguous."""
-    pixels.reshape(-1, pixels.shape[2])[at.index, :3] = np.rint(colours).clip(0, 255).T
+    """Writes colours, 3xN, which it rounds and clips, into the first channels of `pixels`, uint8 HxWxC, contiguous."""
+    rounded = np.rint(np.clip(colours, 0, 255, out=colours), out=colours).astype(np.uint8)
+    flat = pixels.reshape(-1, pixels.shape[2])
+    for channel, values in enumerate(rounded):
+        flat[at.index, channel] = values
 
 
-def sample(grid: NDArray[np.float32], step: int, at: Positions, *, first_row: int = 0) -> Planes:
+def sample(grid: NDArray[np.float32], step: int, at: Positions, *, first_row: int = 0, first_column: int = 0) -> Planes:
     """What a grid of one sample per step x step pixels says at single pixels: bilinear, float32, CxN.
 
-    grid: float32, hxw or hxwxC. first_row: number of its first row. Beyond the grid its outermost samples go on.
+    grid: float32, hxw or hxwxC; it begins at first_row and first_column. Beyond it, its outermost samples go on.
     """
     scale = np.float32(1 / step)
-    x = (at.columns.astype(np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    x = (at.columns.astype(np.float32) + np.float32(0.5)) * scale - np.float32(0.5 + first_column)
     y = (at.rows.astype(np.float32) + np.float32(0.5)) * scale - np.float32(0.5 + first_row)
     samples = cv2.remap(grid, x[None], y[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.array(samples.reshape(len(x), -1).T, np.float32, order="C")

@@ -10,9 +10,9 @@ import pytest
 
 from shared.cutter import Cutter
 from shared.errors import InvalidOptions, NoSubject, ShuttingDown
+from shared.models.scaling import to_network
 from shared.options import CutOptions
 from shared.records import ModelInfo, SourceImage
-from shared.scaling import to_network
 from shared.upscaling import enlarge_alpha
 from tests.composites import composite, hairy_disc, photograph
 from tests.images import SRGB, rgb_profile

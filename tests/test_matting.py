@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from shared import enhancement, scaling
+from shared import enhancement
 from shared.local_colours import LocalColours
 from shared.matting import refine_alpha
+from shared.models import scaling
 from shared.options import CutOptions, MaskPreset
 from tests.composites import composite, hairy_disc
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from shared import enhancement, scaling
+from shared import enhancement
 from shared.foreground import estimate_foreground, with_own_colours
 from shared.local_colours import LocalColours
 from shared.matting import refine_alpha
+from shared.models import scaling
 from shared.options import CutOptions, MaskPreset
 from shared.soft_pixels import soft
 from shared.subject import measure

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from shared.confidence import BIAS, DECIDED, GOOD, WHOLE, confidence, evidence
 from shared.models import birefnet
-from shared.scaling import to_network
+from shared.models.scaling import to_network
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
