@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnava
 from function import logs
 from function.admission import Admission
 from function.handler import HandledUpload, Handler
+from shared.context import trace_of
 from shared.errors import GpuUnavailable, RetryLater, UnreadableEvent
 from shared.events import parse_event, parse_push_envelope
 from shared.records import Upload
@@ -100,7 +101,9 @@ def _http(error: RetryLater) -> HTTPException:
 
 
 def _about(upload: Upload) -> dict[str, object]:
-    return {"source": upload.uri, "generation": str(upload.generation), "event": upload.event_id}
+    about: dict[str, object] = {"source": upload.uri, "generation": str(upload.generation), "event": upload.event_id}
+    trace = trace_of(upload)
+    return about | ({"traceparent": trace.traceparent} if trace.traceparent else {})
 
 
 def _log(upload: Upload, handled: HandledUpload) -> None:

@@ -6,6 +6,7 @@ from function.progress import UploadProgress
 from function.settings import Settings
 from function.unstored import UnstoredResult
 from shared import decoding, encoding
+from shared.context import trace_of, uploader_metadata
 from shared.errors import Busy
 from shared.options import CutOptions
 from shared.records import Cutout, EncodedImage, SourceImage
@@ -57,10 +58,13 @@ class ResultMaker:
             source=progress.decoded or ImageInfo(),
             output=ImageInfo(content_type=encoded.content_type, width=encoded.width, height=encoded.height),
             subject=cutout.subject,
+            review=0 < cutout.subject.confidence < self._settings.review_below,
             model=self._cutter.model,
             options=progress.options,
             notes={**progress.notes, **cutout.notes},
             timings_ms=dict(progress.timings_ms),
             started_ms=int(progress.started * 1000),
             encoded_ms=int(progress.now() * 1000),
+            metadata=uploader_metadata(progress.upload),
+            trace=trace_of(progress.upload),
         )

@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
 from shared.errors import InvalidOptions, SettingsError
-from shared.options import DOCS, PARSERS, CutOptions, boolean, integer
+from shared.options import DOCS, PARSERS, CutOptions, boolean, integer, number
 
 MIB = 1024 * 1024
 
@@ -147,6 +147,9 @@ class Settings:
         "an upload that has not reached the network by then is delivered again; less than the service's timeout",
         default=300,
         unit="s",
+    )
+    review_below: float = _setting(
+        number(0, 1), "a result of less confidence gets the attribute review=true; 0 = none does", default=0.5
     )
     log_level: str = _setting(
         _choice("debug", "info", "warning", "error"), "debug | info | warning | error", default="info"

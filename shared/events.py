@@ -79,6 +79,8 @@ def _from_object(resource: Mapping[str, Any], context: Mapping[str, Any]) -> Upl
         metadata=_texts(resource.get("metadata"), "metadata"),
         event_id=_text(context, "id"),
         event_time=_moment(resource.get("timeCreated")) or _moment(context.get("time")),
+        traceparent=_extension(context, "traceparent"),
+        tracestate=_extension(context, "tracestate"),
     )
 
 
@@ -141,6 +143,12 @@ def _whole(record: Mapping[str, Any], name: str, *, least: int) -> int:
     if type(value) is not int or not least <= value <= LARGEST:
         raise UnreadableEvent(f"the event's {name} is not a whole number from {least} to 2^63 - 1")
     return value
+
+
+def _extension(context: Mapping[str, Any], name: str) -> str:
+    """An optional attribute of the event; empty if it is absent or not text."""
+    value = context.get(name)
+    return value if isinstance(value, str) and value.isascii() else ""
 
 
 def _moment(value: object) -> str:

@@ -3,13 +3,14 @@
 Data, UTF-8 JSON (fields are only ever added; no nulls: what is unknown is empty or 0; generations are text):
 
     {"schema": 1, "status": "completed", "code": "", "reason": "", "key": "...",
-     "source": {"bucket", "name", "generation", "content_type", "bytes", "width", "height"},
+     "source": {"bucket", "name", "generation", "content_type", "bytes", "width", "height", "metadata": {name: text}},
      "outputs": [{"role", "bucket", "name", "generation", "uri", "content_type", "bytes", "width", "height", "crc32c"}],
      "subject": {"coverage", "uncertain", "box": [left, top, right, bottom], "confidence"},
      "model": {"id", "revision", "sha256", "device", "dtype"}, "options": {name: text}, "notes": {name: text},
      "timings_ms": {"download", "decode", "segment", "matte", "upscale", "encode", "upload", "total"}}
 
-Attributes: the CloudEvents binary binding for Pub/Sub, and `status` so that subscriptions can filter.
+Attributes: the CloudEvents binary binding for Pub/Sub; `status` and `review` so that subscriptions can filter; and
+`traceparent` and `tracestate` if the upload or its event carried them.
 """
 
 import json
@@ -21,6 +22,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from shared.context import Trace, trace_of, uploader_metadata
 from shared.errors import RejectedUpload, UnreadableEvent
 from shared.records import EMPTY, ModelInfo, StoredObject, Subject, Upload
 from shared.report import (
@@ -37,6 +39,7 @@ from shared.report import (
 )
 
 SCHEMA = 1
+IN_ATTRIBUTES = {"time", "review", "trace"}  # fields that the data does not have
 TYPES = {"completed": "dev.cutdrop.image.completed.v1", "failed": "dev.cutdrop.image.failed.v1"}
 ATTRIBUTE_LIMIT = 1024  # bytes of UTF-8 in one Pub/Sub attribute value
 NOT_IN_ATTRIBUTES = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # CloudEvents 1.0, section "Type System", String
@@ -53,6 +56,7 @@ class Source:
     bytes: int = 0
     width: int = 0
     height: int = 0
+    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # the uploader's own, 2 KiB at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionMessage:
-    """The one outcome of one upload. Field by field what the JSON says; `time` travels as the attribute ce-time."""
+    """The one outcome of one upload. Field by field what the JSON says; IN_ATTRIBUTES travel as attributes."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -95,7 +99,7 @@ class CompletionMessage:
     code: str = ""  # of a failure; shared.errors lists them
     reason: str = ""  # a sentence for a person
     key: str = ""
-    source: Source = Source()
+    source: Source = field(default_factory=Source)
     outputs: tuple[Output, ...] = ()
     subject: Subject = Subject()
     model: ModelInfo = ModelInfo()
@@ -103,6 +107,8 @@ class CompletionMessage:
     notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     timings_ms: Timings = Timings()
     time: str = ""  # RFC 3339; empty = unknown
+    review: bool = False  # a person should look at the result: its confidence is low
+    trace: Trace = Trace()
 
 
 def completed(stored: StoredObject) -> CompletionMessage:
@@ -116,7 +122,9 @@ def completed(stored: StoredObject) -> CompletionMessage:
     return CompletionMessage(
         status="completed",
         key=stored.metadata.get(KEY, ""),
-        source=Source(bucket=bucket, name=name, generation=generation, **asdict(report.source)),
+        source=Source(
+            bucket=bucket, name=name, generation=generation, **asdict(report.source), metadata=report.metadata
+        ),
         outputs=(_output(stored, report.output),),
         subject=report.subject,
         model=report.model,
@@ -124,6 +132,8 @@ def completed(stored: StoredObject) -> CompletionMessage:
         notes=report.notes,
         timings_ms=_timings(report, stored.created),
         time=_rfc3339(stored.created),
+        review=report.review,
+        trace=report.trace,
     )
 
 
@@ -147,11 +157,18 @@ def failed(
         code=error.code,
         reason=str(error),
         key=key,
-        source=Source(bucket=upload.bucket, name=upload.name, generation=str(upload.generation), **asdict(info)),
+        source=Source(
+            bucket=upload.bucket,
+            name=upload.name,
+            generation=str(upload.generation),
+            metadata=uploader_metadata(upload),
+            **asdict(info),
+        ),
         model=model or ModelInfo(),
         options=options,
         notes=notes,
         time=upload.event_time,
+        trace=trace_of(upload),
     )
 
 
@@ -160,7 +177,7 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
 
     ce-subject is shortened, and then ends in an ellipsis, if an object's name does not fit into an attribute.
     """
-    data = {"schema": SCHEMA} | {name: value for name, value in to_json(message).items() if name != "time"}
+    data = {"schema": SCHEMA} | {name: value for name, value in to_json(message).items() if name not in IN_ATTRIBUTES}
     attributes = {
         "ce-specversion": "1.0",
         "ce-id": message.key,
@@ -169,9 +186,10 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
         "ce-subject": _attribute(f"objects/{message.source.name}"),
         "content-type": "application/json",
         "status": message.status,
+        "review": "true" if message.review else "false",
     }
-    if message.time:
-        attributes["ce-time"] = message.time
+    optional = {"ce-time": message.time, **asdict(message.trace)}
+    attributes |= {name: text for name, text in optional.items() if text}
     return compact(data).encode(), attributes
 
 
@@ -183,7 +201,9 @@ def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
         raise UnreadableEvent(f"not a completion message: {error}") from error
     if json.loads(data).get("schema") != SCHEMA or message.status not in TYPES:
         raise UnreadableEvent(f"not a completion message of schema {SCHEMA}")
-    return replace(message, time=attributes.get("ce-time", ""))
+    trace = Trace(traceparent=attributes.get("traceparent", ""), tracestate=attributes.get("tracestate", ""))
+    review = attributes.get("review") == "true"
+    return replace(message, time=attributes.get("ce-time", ""), review=review, trace=trace)
 
 
 def _output(stored: StoredObject, info: ImageInfo) -> Output:

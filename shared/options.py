@@ -77,7 +77,7 @@ def _digits(number: Decimal) -> str:
     return f"{number:f}".removesuffix(".0")
 
 
-def _number(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
             value = float(text)
@@ -215,16 +215,16 @@ class CutOptions:
         "standard | soft | off | auto (soft for matting checkpoints, else standard)",
     )
     mask_threshold: float = _option(
-        0.60, _number(0.01, 0.99), "probability at which the contrast curve is centred (standard preset)"
+        0.60, number(0.01, 0.99), "probability at which the contrast curve is centred (standard preset)"
     )
-    mask_contrast: float = _option(4.0, _number(0.1, 50.0), "slope of the contrast curve (standard preset)")
+    mask_contrast: float = _option(4.0, number(0.1, 50.0), "slope of the contrast curve (standard preset)")
     mask_kernel: int = _option(
         5,
         integer(1, 31, odd=True),
         "pixels at network scale: specks and pinholes smaller than this square are removed; 1 = keep all",
     )
     mask_hard_floor: float = _option(
-        0.25, _number(0.0, 0.95), "opacity below this becomes 0, the rest is stretched down to it (standard preset)"
+        0.25, number(0.0, 0.95), "opacity below this becomes 0, the rest is stretched down to it (standard preset)"
     )
     alpha_matting: AlphaMatting = _option(
         AlphaMatting.GUIDED,

@@ -30,6 +30,8 @@ class Upload:
     metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # custom object metadata
     event_id: str = ""
     event_time: str = ""  # RFC 3339, when the object was finalized
+    traceparent: str = ""  # of the event, W3C Trace Context
+    tracestate: str = ""
 
     @property
     def uri(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from shared.context import Trace
 from shared.records import EMPTY, ModelInfo, Subject, Upload
 
 VERSION = "0.1.0"  # of the product, as in pyproject.toml
@@ -50,18 +51,22 @@ class Report:
     source: ImageInfo = ImageInfo()
     output: ImageInfo = ImageInfo()
     subject: Subject = Subject()
+    review: bool = False  # a person should look at the result
     model: ModelInfo = ModelInfo()
     options: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # effective, every one of them
     notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # what was asked for and not done
     timings_ms: Mapping[str, float] = field(default_factory=dict)  # download to encode
     started_ms: int = 0  # wall clock, Unix milliseconds: when work on the upload began
     encoded_ms: int = 0  # and when the result file was ready to be stored
+    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # the uploader's own
+    trace: Trace = Trace()
 
 
 def result_metadata(upload: Upload, key: str, report: Report) -> dict[str, str]:
     """Custom metadata of a result object, at most METADATA_LIMIT bytes: a report that is too long is shortened.
 
-    Only the report is shortened (long notes first, then options and other long texts), never the source's name.
+    Only the report is shortened: long notes first, then the uploader's metadata, then options and other long texts.
+    The source's name never is.
     """
     metadata = {
         SOURCE: upload.uri,
@@ -97,7 +102,8 @@ def _ever_shorter(report: Report) -> list[Report]:
         report,
         replace(report, notes=notes | said),
         unnoted,
-        replace(unnoted, options=EMPTY, source=source, output=output, model=model),
+        replace(unnoted, metadata=EMPTY),
+        replace(unnoted, metadata=EMPTY, options=EMPTY, source=source, output=output, model=model),
     ]
 
 

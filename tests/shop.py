@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Bright:
 
     def __init__(self):
         self.calls = 0
+        self.confidence = 0.9
         self.meanwhile = lambda: None
 
     def weights_sha256(self, options):
@@ -40,7 +42,12 @@ class Bright:
             raise NoSubject("Nothing in this image is bright.")
         notes = {"upscale": "skipped"} if options.esrgan_stage == "after" else {}
         times = {"segment": 1.0, "matte": 2.0, "upscale": 0.0}
-        return Cutout(rgba=np.dstack([image.rgb, alpha]), subject=measure(alpha), timings_ms=times, notes=notes)
+        return Cutout(
+            rgba=np.dstack([image.rgb, alpha]),
+            subject=replace(measure(alpha), confidence=self.confidence),
+            timings_ms=times,
+            notes=notes,
+        )
 
 
 class Shop:

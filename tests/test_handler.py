@@ -473,6 +473,34 @@ def test_a_clock_that_is_set_back_gives_no_negative_times(shop):
     assert min(outcome.timings_ms.values()) >= 0
 
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_the_uploaders_metadata_and_trace_come_back_the_same_each_time(shop):
+    own = {"order": "7", "traceparent": TRACEPARENT}
+    upload = shop.put("shoes/12.jpg", metadata=own | {"cutdrop-format": "png"})
+    shop.handler.handle(upload)
+    shop.open().handle(bare_notification(upload))
+    first, second = shop.published
+    assert first == second
+    assert first[1]["traceparent"] == TRACEPARENT
+    assert shop.said[0].source.metadata == own
+
+
+@pytest.mark.parametrize(
+    ("confidence", "threshold", "review"),
+    [(0.4, 0.5, "true"), (0.5, 0.5, "false"), (0.9, 0.5, "false"), (0.0, 0.5, "false"), (0.1, 0.0, "false")],
+)
+def test_a_result_of_little_confidence_is_marked_for_review_and_stays_so(opened, confidence, threshold, review):
+    shop = opened(review_below=threshold)
+    shop.cutter.confidence = confidence
+    upload = shop.put("shoes/12.jpg")
+    shop.handler.handle(upload)
+    opened(review_below=1.0 - threshold).handler.handle(upload)
+    assert [attributes["review"] for _, attributes in shop.published] == [review, review]
+    assert shop.said[0].subject.confidence == confidence
+
+
 def test_giving_up_announces_that_nothing_helped(shop):
     upload = shop.put("shoes/12.jpg")
     assert shop.handler.give_up(upload).code == "gave_up"

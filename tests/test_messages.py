@@ -3,12 +3,14 @@ import re
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloudevents.http import from_http
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.context import METADATA_BYTES, Trace
 from shared.errors import FAILURE_CODES, NoSubject, RejectedUpload, UnreadableEvent
 from shared.messages import TYPES, CompletionMessage, Output, Source, Timings, completed, failed, parse, serialise
 from shared.options import CutOptions
@@ -23,8 +25,10 @@ from shared.report import (
     result_metadata,
     to_json,
 )
+from tests import frozen_subscriber
 
 ALLOWED_BYTES = 8 * 1024  # of an object's custom metadata
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 STARTED = datetime(2026, 5, 4, 10, 0, 0, tzinfo=UTC)
 UPLOAD = Upload(
     bucket="uploads",
@@ -85,6 +89,7 @@ def test_a_completed_message_says_exactly_what_the_contract_shows():
             "bytes": 1000,
             "width": 40,
             "height": 30,
+            "metadata": {},
         },
         "outputs": [
             {
@@ -124,6 +129,7 @@ def test_a_completed_message_says_exactly_what_the_contract_shows():
         "ce-time": "2026-05-04T10:00:00.080Z",
         "content-type": "application/json",
         "status": "completed",
+        "review": "false",
     }
 
 
@@ -190,6 +196,7 @@ def records(kind, **parts):
     return st.builds(kind, **{field.name: by_type.get(field.type) for field in fields(kind)} | parts)
 
 
+TRACES = st.builds(Trace, traceparent=st.sampled_from(["", TRACEPARENT]), tracestate=st.sampled_from(["", "a=1"]))
 OUTPUTS = records(Output, generation=GENERATIONS)
 MODELS = records(ModelInfo)
 SUBJECTS = st.builds(Subject, coverage=REAL, uncertain=REAL, confidence=REAL, box=st.tuples(WHOLE, WHOLE, WHOLE, WHOLE))
@@ -199,7 +206,9 @@ MESSAGES = st.builds(
     code=TEXT,
     reason=TEXT,
     key=TEXT,
-    source=records(Source, generation=GENERATIONS),
+    source=records(Source, generation=GENERATIONS, metadata=MAPPINGS),
+    review=st.booleans(),
+    trace=TRACES,
     outputs=st.lists(OUTPUTS, max_size=3).map(tuple),
     subject=SUBJECTS,
     model=MODELS,
@@ -290,6 +299,9 @@ REPORTS = st.builds(
     timings_ms=st.dictionaries(st.sampled_from([field.name for field in fields(Timings)]), REAL),
     started_ms=WHOLE,
     encoded_ms=WHOLE,
+    review=st.booleans(),
+    trace=TRACES,
+    metadata=st.dictionaries(TEXT, TEXT, max_size=10),
 )
 
 
@@ -368,3 +380,54 @@ def test_a_damaged_report_leaves_a_message_of_what_the_object_itself_says(text):
 def test_the_version_in_the_metadata_is_the_products():
     pyproject = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert f'version = "{VERSION}"' in pyproject
+
+
+def told(metadata: dict[str, str], **upload: Any) -> CompletionMessage:
+    """The message about a failed upload with this custom metadata."""
+    return failed(replace(UPLOAD, metadata=metadata, **upload), "k", NoSubject("Nothing there."))
+
+
+def test_the_uploaders_own_metadata_comes_back_and_options_do_not():
+    own = {"order": "7", "größe": "\u2028\x01\n", "": "empty key", "x": ""}
+    assert told(own | {"cutdrop-format": "webp", "Cutdrop-Key": "k"}).source.metadata == own
+
+
+@given(st.dictionaries(st.text(max_size=40), st.text(max_size=2500), max_size=30))
+def test_any_metadata_of_an_upload_fits_and_is_the_same_each_time(metadata):
+    first, again = told(metadata), told(dict(reversed(metadata.items())))
+    assert first.source.metadata == again.source.metadata
+    assert sum(len((key + value).encode()) for key, value in first.source.metadata.items()) <= METADATA_BYTES
+    assert first.source.metadata.items() <= metadata.items()
+    assert parse(*serialise(first)) == first
+
+
+def test_an_entry_that_does_not_fit_leaves_the_others():
+    assert told({"a": "1", "b": "x" * METADATA_BYTES, "c": "3"}).source.metadata == {"a": "1", "c": "3"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "event", "attributes"),
+    [
+        ({}, {}, {}),
+        ({}, {"traceparent": TRACEPARENT}, {"traceparent": TRACEPARENT}),
+        ({}, {"traceparent": TRACEPARENT, "tracestate": "a=1"}, {"traceparent": TRACEPARENT, "tracestate": "a=1"}),
+        ({"Traceparent": TRACEPARENT}, {"traceparent": TRACEPARENT[:-1] + "0"}, {"traceparent": TRACEPARENT}),
+        ({"traceparent": "00-0-0-01"}, {"tracestate": "a=1"}, {}),
+        ({"traceparent": TRACEPARENT.upper()}, {}, {}),
+        ({"traceparent": TRACEPARENT, "tracestate": "a=\n"}, {}, {"traceparent": TRACEPARENT}),
+        ({"traceparent": TRACEPARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32)}, {}, {}),
+    ],
+)
+def test_a_well_formed_trace_of_the_upload_or_else_of_its_event_travels_as_attributes(metadata, event, attributes):
+    _, sent = serialise(told(metadata, **event))
+    assert {name: sent[name] for name in sent if name.startswith("trace")} == attributes
+
+
+@given(MESSAGES)
+def test_a_subscriber_of_the_first_version_reads_every_message(message):
+    read = frozen_subscriber.parse(*serialise(message))
+    assert (read.status, read.code, read.key, read.time) == (message.status, message.code, message.key, message.time)
+    assert read.source.name == message.source.name
+    assert [output.uri for output in read.outputs] == [output.uri for output in message.outputs]
+    assert read.subject.box == message.subject.box
+    assert (read.options, read.notes) == (message.options, message.notes)
