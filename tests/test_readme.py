@@ -78,6 +78,7 @@ def test_the_message_is_one_that_a_subscriber_could_get_with_every_field_and_no_
         "ce-time": "2026-11-22T12:00:00Z",
         "content-type": "application/json",
         "status": data["status"],
+        "review": "false",
     }
     published, told = serialise(parse(json.dumps(data).encode(), attributes))
     assert told == attributes
