@@ -115,6 +115,17 @@ def test_every_make_target_and_every_module_that_is_named_exists(page: str) -> N
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_every_flag_of_a_command_is_one_that_its_module_takes(page: str) -> None:
+    for module, arguments in re.findall(r"python -m ((?:tests|function|shared)[\w.]*)([^\n`]*)", PAGES[page]):
+        path = ROOT / module.replace(".", "/")
+        sources = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+        text = "".join(source.read_text(encoding="utf-8") for source in sources)
+        for flag in re.findall(r"--([a-z][a-z-]*)", arguments):
+            written = (f'"--{flag}"', f'("{flag}", ', f"{flag.replace('-', '_')}: ")  # the last: one for each field
+            assert any(form in text for form in written), (module, flag)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_is_named_exists(page: str) -> None:
     folder = (ROOT / page).parent
     for name in set(re.findall(r"`([\w.*-][\w./*-]*)(?:::\w+)?`", PAGES[page])):
