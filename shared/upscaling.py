@@ -25,7 +25,8 @@ def enlarge_cutout(rgba: NDArray[np.uint8], enlarge: Enlarge, *, scale: int) -> 
     the edge and zeroed elsewhere.
     """
     alpha = rgba[:, :, 3]
-    enlarged = enlarge(bleed(rgba), scale=scale, wanted=alpha > 0)
+    shown = cv2.dilate(alpha, np.ones((5, 5), np.uint8)) > 0  # interpolated opacity, and the colour kept beside it
+    enlarged = enlarge(bleed(rgba), scale=scale, wanted=shown)
     opacity = enlarge_alpha(alpha, scale)
     beside_edge = cv2.dilate(opacity, np.ones((2 * scale + 1, 2 * scale + 1), np.uint8))
     enlarged[beside_edge == 0] = 0

@@ -79,9 +79,10 @@ def test_only_tiles_that_hold_subject_are_computed(checkpoints: dict[str, Path])
     network = enlarger(checkpoints["x2plus"], tile=32)
     part = network.enlarge(rgb, scale=2, wanted=wanted)
     everything = network.enlarge(rgb, scale=2)
-    assert (part[64:128, 64:128] == everything[64:128, 64:128]).all()
-    part[64:128, 64:128] = 0
-    assert not part.any()
+    computed = part.max(axis=2) > 0
+    assert computed[100:102, 120:122].all()
+    assert computed.sum() <= 64  # one tile of the network's smallest size
+    assert np.abs(part.astype(int) - everything)[computed].max() <= 1
 
 
 def test_the_colour_around_the_subject_does_not_reach_into_it(checkpoints: dict[str, Path]) -> None:

@@ -39,6 +39,13 @@ def require_gpu() -> str:
     return name
 
 
+def native_half_precision() -> frozenset[str]:
+    """Of float16 and bfloat16, those in which this CPU multiplies faster than in float32 (AVX-512 BF16, AMX)."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # absent from builds for other processors
+    has = any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+    return frozenset({"bfloat16"}) if has else frozenset()
+
+
 @contextmanager
 def gpu_faults() -> Iterator[None]:
     """GpuUnavailable for a fault of the GPU itself.

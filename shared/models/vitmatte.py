@@ -21,7 +21,7 @@ from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
 from shared.errors import NetworkFailed, WeightsError
 from shared.models.device import first_that_fits
 from shared.models.limits import Limits
-from shared.models.tiling import Tile, tiles
+from shared.models.tiling import Tile, squares
 from shared.models.weights import find_weights, open_weights
 
 DEFAULT = "hustvl/vitmatte-small-composition-1k"  # Apache-2.0, 103,294,572 bytes, float32
@@ -129,10 +129,10 @@ class VitMatte:
         """
         unknown = _unknown(alpha)
         refined = alpha.copy()
-        squares = tiles(unknown > 0, side=self._crop - 2 * self._margin, margin=self._margin)
+        cut = squares(unknown > 0, side=self._crop - 2 * self._margin, margin=self._margin)
         size = CROPS_PER_BATCH if self._device.type == "cuda" else 1
-        for start in range(0, len(squares), size):
-            batch = squares[start : start + size]
+        for start in range(0, len(cut), size):
+            batch = cut[start : start + size]
             crops = np.stack([_network_input(rgb, alpha, unknown, square) for square in batch])
             with self._lock:
                 answers = self._run(crops)
