@@ -6,17 +6,18 @@ made from the stored result alone.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from function.last_failure import FOLDER as ATTEMPTS_FOLDER
 from function.last_failure import LastFailures
 from function.making import ResultMaker
-from function.plan import Plan, plan_for
+from function.plan import Plan, PlannedOutput, plan_for
 from function.ports import ImageCutter, ObjectStore, Publisher
 from function.progress import UploadProgress
 from function.settings import Settings
 from function.unstored import UnstoredResult, UnstoredResults
+from shared import encoding
 from shared.errors import (
     GaveUp,
     IsAResult,
@@ -32,8 +33,8 @@ from shared.errors import (
 )
 from shared.events import needs_look_up
 from shared.messages import CompletionMessage, completed, failed
-from shared.records import StoredObject, Upload
-from shared.report import KEY, SOURCE, SOURCE_GENERATION
+from shared.records import EncodedImage, StoredObject, Upload
+from shared.report import KEY, SOURCE, SOURCE_GENERATION, FurtherOutput, output_metadata, result_metadata
 
 OWN_FOLDERS = (ATTEMPTS_FOLDER, ".backfill/")  # under OUTPUT_PREFIX in the output bucket: this service's own notes
 WRITE_ATTEMPTS = 4  # each failed one means that another delivery stored something in the meantime
@@ -96,7 +97,7 @@ class Handler:
         progress = self._progress(upload)
         try:
             plan = self._plan(progress)
-            existing = self._inspect(plan)
+            existing = self._inspect(plan, plan.name)
             progress.repeated = existing.result is not None
             message = completed(existing.result or self._cut_out(plan, existing, progress))
         except RejectedUpload as error:
@@ -116,7 +117,8 @@ class Handler:
             return HandledUpload(status="ignored", reason=unwanted)
         progress = self._progress(upload)
         try:
-            existing = self._inspect(self._plan(progress))
+            plan = self._plan(progress)
+            existing = self._inspect(plan, plan.name)
             if existing.result is None:
                 raise self._final_failure(progress)
             progress.repeated = True
@@ -158,9 +160,9 @@ class Handler:
         except UploadMissing as error:
             raise self._why_missing(upload) from error
 
-    def _inspect(self, plan: Plan) -> ExistingResult:
-        """What is stored under the result's name. Superseded or OutputNameTaken if it may not be replaced."""
-        found = self._store.find(plan.name)
+    def _inspect(self, plan: Plan, name: str) -> ExistingResult:
+        """What is stored under an output's name. Superseded or OutputNameTaken if it may not be replaced."""
+        found = self._store.find(name)
         if found is None:
             return ExistingResult()
         if found.metadata.get(KEY) == plan.key:
@@ -171,12 +173,14 @@ class Handler:
             raise Superseded("a newer generation of this upload has its result already")
         return ExistingResult(generation=found.generation)
 
-    def _cut_out(self, plan: Plan, existing: ExistingResult, progress: UploadProgress) -> StoredObject:
+    def _cut_out(self, plan: Plan, primary: ExistingResult, progress: UploadProgress) -> StoredObject:
         """Make the result and store it. A result that cannot be stored now is kept for the next delivery."""
+        # A name that is taken fails before any work.
+        existing = [primary, *(self._inspect(plan, output.name) for output in plan.outputs[1:])]
         result = self._unstored.take(plan.key) or self._made(plan, progress)
         try:
             with progress.timed("upload"):
-                return self._write(plan, existing, result)
+                return self._write_all(plan, result, existing)
         except RetryLater:
             self._unstored.put(plan.key, result)
             raise
@@ -205,20 +209,49 @@ class Handler:
             return Superseded("a newer generation of this upload exists; that one gets the cutout")
         return SourceGone("the upload was deleted before it could be read")
 
-    def _write(self, plan: Plan, existing: ExistingResult, made: UnstoredResult) -> StoredObject:
-        """Store the result over what was seen. If that has changed, look again and decide again.
+    def _write_all(self, plan: Plan, made: UnstoredResult, existing: Sequence[ExistingResult]) -> StoredObject:
+        """Store every output, the primary one last: with it the set is complete, and its report names all of them."""
+        further = []
+        for output, image, seen in zip(plan.outputs[1:], made.images[1:], existing[1:], strict=True):
+            stored = self._write(plan, output, image, output_metadata(plan.upload, plan.key, output.role), seen)
+            further.append(
+                FurtherOutput(
+                    role=output.role,
+                    suffix=encoding.suffix(output.options),
+                    generation=str(stored.generation),
+                    content_type=stored.content_type,
+                    bytes=stored.size,
+                    width=image.width,
+                    height=image.height,
+                    crc32c=stored.crc32c,
+                )
+            )
+        report = replace(made.report, further=tuple(further))
+        metadata = result_metadata(plan.upload, plan.key, report)
+        return self._write(plan, plan.primary, made.images[0], metadata, existing[0])
+
+    def _write(
+        self,
+        plan: Plan,
+        output: PlannedOutput,
+        image: EncodedImage,
+        metadata: Mapping[str, str],
+        existing: ExistingResult,
+    ) -> StoredObject:
+        """Store one output over what was seen. If that has changed, look again and decide again.
 
         A failed precondition may also be the success of this very write, if its answer was lost: the key says so.
         """
         for _ in range(WRITE_ATTEMPTS):
-            try:
-                seen = existing.generation
-                return self._store.write(plan.name, made.image, made.metadata, if_generation_match=seen)
-            except PreconditionFailed:
-                existing = self._inspect(plan)
             if existing.result:
                 return existing.result
-        raise StorageUnavailable(f"{plan.name} changed {WRITE_ATTEMPTS} times while its result was stored")
+            try:
+                return self._store.write(output.name, image, metadata, if_generation_match=existing.generation)
+            except PreconditionFailed:
+                existing = self._inspect(plan, output.name)
+        if existing.result:
+            return existing.result
+        raise StorageUnavailable(f"{output.name} changed {WRITE_ATTEMPTS} times while it was stored")
 
     def _final_failure(self, progress: UploadProgress) -> Exception:
         upload = progress.upload

@@ -5,12 +5,12 @@ from function.ports import ImageCutter
 from function.progress import UploadProgress
 from function.settings import Settings
 from function.unstored import UnstoredResult
-from shared import decoding, encoding
+from shared import decoding, encoding, rendition
 from shared.context import trace_of, uploader_metadata
 from shared.errors import Busy
 from shared.options import CutOptions
 from shared.records import Cutout, EncodedImage, SourceImage
-from shared.report import ImageInfo, Report, result_metadata
+from shared.report import ImageInfo, Report
 
 
 class ResultMaker:
@@ -21,16 +21,18 @@ class ResultMaker:
         self._settings = settings
 
     def make(self, data: bytes, plan: Plan, progress: UploadProgress) -> UnstoredResult:
-        """The result of an upload's bytes, with the metadata that is stored with it.
+        """All outputs of an upload's bytes, from one pass of the network, with the report that is stored with them.
 
         RejectedUpload if there is none; Busy, ShuttingDown and what the networks raise if it may succeed later.
         """
         image = self._decoded(data, progress)
         cutout = self._cut(image, plan.options, progress)
         with progress.timed("encode"):
-            encoded = encoding.encode(cutout, plan.options)
-        report = self._report(cutout, encoded, progress)
-        return UnstoredResult(encoded, result_metadata(plan.upload, plan.key, report))
+            rendered = [rendition.render(cutout, output.options) for output in plan.outputs]
+            images = tuple(
+                encoding.encode(one, output.options) for one, output in zip(rendered, plan.outputs, strict=True)
+            )
+        return UnstoredResult(images, self._report(rendered[0], images[0], progress))
 
     def _decoded(self, data: bytes, progress: UploadProgress) -> SourceImage:
         with progress.timed("decode"):
@@ -49,7 +51,7 @@ class ResultMaker:
         progress.check_not_stopping()
         if progress.now() - progress.started > self._settings.request_budget_s:
             raise Busy(f"the network was not reached within {self._settings.request_budget_s} s")
-        cutout = self._cutter(image, options)
+        cutout = self._cutter.cut(image, options)
         progress.timings_ms |= {step: round(spent, 1) for step, spent in cutout.timings_ms.items()}
         return cutout
 

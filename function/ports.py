@@ -54,4 +54,5 @@ class ImageCutter(Protocol):
     def weights_sha256(self, options: CutOptions) -> str:
         """Hash over every checkpoint that these options run."""
 
-    def __call__(self, image: SourceImage, options: CutOptions) -> Cutout: ...
+    def cut(self, image: SourceImage, options: CutOptions) -> Cutout:
+        """The subject at its place in the image, before anything that differs between outputs."""

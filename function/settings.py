@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from shared.errors import InvalidOptions, SettingsError
 from shared.options import DOCS, PARSERS, CutOptions, boolean, integer, number
+from shared.outputs import parse_outputs
 
 MIB = 1024 * 1024
 
@@ -148,6 +149,11 @@ class Settings:
         default=300,
         unit="s",
     )
+    outputs: str = _setting(
+        _text,
+        "further outputs of each upload: `preview: size=512x512 format=webp; mask: channels=alpha`",
+        default="",
+    )
     review_below: float = _setting(
         number(0, 1), "a result of less confidence gets the attribute review=true; 0 = none does", default=0.5
     )
@@ -163,6 +169,10 @@ class Settings:
         problems = _left_over(given)
         values = {item.name: _read(item.name.upper(), item, given, problems) for item in _fields()}
         values["options"] = _read_options(given, problems)
+        try:
+            parse_outputs(str(values["outputs"]), values["options"])
+        except InvalidOptions as error:
+            problems.append(f"OUTPUTS={values['outputs']!r}: {error}")
         values["completion_topic"] = _full_topic(values["completion_topic"], given, problems)
         if problems:
             raise SettingsError("; ".join(problems))

@@ -2,11 +2,12 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 from shared.records import EncodedImage
+from shared.report import Report
 
 MAX_BYTES = 128 * 1024 * 1024
 KEEP_S = 900.0  # longer than the longest wait between two deliveries (600 s)
@@ -14,10 +15,15 @@ KEEP_S = 900.0  # longer than the longest wait between two deliveries (600 s)
 
 @dataclass(frozen=True, slots=True)
 class UnstoredResult:
-    """A result file with the metadata that is stored with it."""
+    """The files of a result, the primary one first, and the report that is stored with it."""
 
-    image: EncodedImage
-    metadata: Mapping[str, str]
+    images: tuple[EncodedImage, ...]
+    report: Report = Report()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(len(image.data) for image in self.images)
 
 
 class UnstoredResults:
@@ -48,10 +54,10 @@ class UnstoredResults:
             return result
 
     def _drop(self) -> None:
-        size = sum(len(result.image.data) for _, result in self._kept.values())
+        size = sum(result.size for _, result in self._kept.values())
         while self._kept:
             since, result = next(iter(self._kept.values()))
             if size <= self._max_bytes and self._clock() - since <= self._keep_s:
                 return
-            size -= len(result.image.data)
+            size -= result.size
             self._kept.popitem(last=False)

@@ -123,7 +123,11 @@ class Cutter:
         self._segment.stop()
 
     def __call__(self, image: SourceImage, options: CutOptions) -> Cutout:
-        """The subject of one image, by the options; the subject's box is in pixels of the result.
+        """The result of one image, by the options: `cut`, then `rendition.render`; raises what they raise."""
+        return rendition.render(self.cut(image, options), options)
+
+    def cut(self, image: SourceImage, options: CutOptions) -> Cutout:
+        """The subject of one image, at its place: what every output of it is made from. Its box is in pixels.
 
         Raises NoSubject, InvalidOptions (a network that is not loaded is asked for), Busy, ShuttingDown, NetworkFailed,
         and what the networks raise (OutOfGpuMemory).
@@ -138,14 +142,13 @@ class Cutter:
             rgba, subject = self._cut_out(image, options, report)
         with report.timed("upscale"):
             rgba, scale = self._enlarged(rgba, options, report)
-        cutout = Cutout(
+        return Cutout(
             rgba=rgba,
             subject=replace(subject, box=_scaled(subject.box, scale)),
             icc_profile=image.icc_profile,
             timings_ms=report.timings_ms,
             notes=report.notes,
         )
-        return rendition.render(cutout, options)
 
     def _cut_out(self, image: SourceImage, options: CutOptions, report: _Report) -> tuple[NDArray[np.uint8], Subject]:
         """The cutout at the upload's size, and its subject."""

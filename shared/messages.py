@@ -24,16 +24,19 @@ from pydantic import ConfigDict
 
 from shared.context import Trace, trace_of, uploader_metadata
 from shared.errors import RejectedUpload, UnreadableEvent
+from shared.outputs import PRIMARY
 from shared.records import EMPTY, ModelInfo, StoredObject, Subject, Upload
 from shared.report import (
     KEY,
     SOURCE,
     SOURCE_GENERATION,
     STRICT,
+    FurtherOutput,
     ImageInfo,
     Report,
     compact,
     from_json,
+    output_ending,
     read_report,
     to_json,
 )
@@ -63,7 +66,7 @@ class Source:
 class Output:
     """One stored result."""
 
-    role: str = ""  # "cutout"
+    role: str = ""  # "cutout" is the primary one, which comes first
     bucket: str = ""
     name: str = ""
     generation: str = ""
@@ -125,7 +128,7 @@ def completed(stored: StoredObject) -> CompletionMessage:
         source=Source(
             bucket=bucket, name=name, generation=generation, **asdict(report.source), metadata=report.metadata
         ),
-        outputs=(_output(stored, report.output),),
+        outputs=(_output(stored, report.output), *(_further(stored, output) for output in report.further)),
         subject=report.subject,
         model=report.model,
         options=report.options,
@@ -208,7 +211,7 @@ def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
 
 def _output(stored: StoredObject, info: ImageInfo) -> Output:
     return Output(
-        role="cutout",
+        role=PRIMARY,
         bucket=stored.bucket,
         name=stored.name,
         generation=str(stored.generation),
@@ -218,6 +221,23 @@ def _output(stored: StoredObject, info: ImageInfo) -> Output:
         width=info.width,
         height=info.height,
         crc32c=stored.crc32c,
+    )
+
+
+def _further(primary: StoredObject, output: FurtherOutput) -> Output:
+    stem = primary.name.rpartition(".")[0]
+    name = stem + output_ending(output.role, output.suffix)
+    return Output(
+        role=output.role,
+        bucket=primary.bucket,
+        name=name,
+        generation=output.generation,
+        uri=f"gs://{primary.bucket}/{name}",
+        content_type=output.content_type,
+        bytes=output.bytes,
+        width=output.width,
+        height=output.height,
+        crc32c=output.crc32c,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from shared.context import Trace
+from shared.outputs import PRIMARY
 from shared.records import EMPTY, ModelInfo, Subject, Upload
 
 VERSION = "0.1.0"  # of the product, as in pyproject.toml
@@ -22,7 +23,8 @@ SOURCE_GENERATION = "cutdrop-source-generation"
 KEY = "cutdrop-key"
 PRODUCT_VERSION = "cutdrop-version"
 REPORT = "cutdrop-report"
-RESERVED = frozenset({SOURCE, SOURCE_GENERATION, KEY, PRODUCT_VERSION, REPORT})
+ROLE = "cutdrop-role"  # of an output that is not the primary one
+RESERVED = frozenset({SOURCE, SOURCE_GENERATION, KEY, PRODUCT_VERSION, REPORT, ROLE})
 
 METADATA_LIMIT = 8192  # bytes of UTF-8, names and values of one object together; Cloud Storage's own limit
 LONGEST_TEXT = 100  # characters that a text keeps in a report that had to be shortened
@@ -43,6 +45,20 @@ class ImageInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherOutput:
+    """An output beside the primary one, as it was stored; its name follows from the primary's."""
+
+    role: str = ""
+    suffix: str = ""  # of its name, with the dot
+    generation: str = ""
+    content_type: str = ""
+    bytes: int = 0
+    width: int = 0  # pixels
+    height: int = 0
+    crc32c: str = ""  # base64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """All that a completion message says and that the stored object's own fields do not."""
 
@@ -60,6 +76,7 @@ class Report:
     encoded_ms: int = 0  # and when the result file was ready to be stored
     metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # the uploader's own
     trace: Trace = Trace()
+    further: tuple[FurtherOutput, ...] = ()
 
 
 def result_metadata(upload: Upload, key: str, report: Report) -> dict[str, str]:
@@ -68,12 +85,7 @@ def result_metadata(upload: Upload, key: str, report: Report) -> dict[str, str]:
     Only the report is shortened: long notes first, then the uploader's metadata, then options and other long texts.
     The source's name never is.
     """
-    metadata = {
-        SOURCE: upload.uri,
-        SOURCE_GENERATION: str(upload.generation),
-        KEY: key,
-        PRODUCT_VERSION: VERSION,
-    }
+    metadata = _common_metadata(upload, key)
     budget = METADATA_LIMIT - metadata_size(metadata) - len(REPORT)
     candidates = (compact(to_json(shorter)) for shorter in _ever_shorter(report))
     fitting = (text for text in candidates if len(text.encode()) <= budget)
@@ -83,6 +95,20 @@ def result_metadata(upload: Upload, key: str, report: Report) -> dict[str, str]:
 def metadata_size(metadata: Mapping[str, str]) -> int:
     """Bytes that custom metadata counts against METADATA_LIMIT."""
     return sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
+
+
+def output_metadata(upload: Upload, key: str, role: str) -> dict[str, str]:
+    """Custom metadata of an output beside the primary one."""
+    return _common_metadata(upload, key) | {ROLE: role}
+
+
+def _common_metadata(upload: Upload, key: str) -> dict[str, str]:
+    return {SOURCE: upload.uri, SOURCE_GENERATION: str(upload.generation), KEY: key, PRODUCT_VERSION: VERSION}
+
+
+def output_ending(role: str, suffix: str) -> str:
+    """What an output's name ends in: `.png` for the primary one, `.preview.webp` for others."""
+    return suffix if role == PRIMARY else f".{role}{suffix}"
 
 
 def read_report(metadata: Mapping[str, str]) -> Report:

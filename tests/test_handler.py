@@ -501,6 +501,90 @@ def test_a_result_of_little_confidence_is_marked_for_review_and_stays_so(opened,
     assert shop.said[0].subject.confidence == confidence
 
 
+FOUR = "cutout; preview: size=32x32 format=webp; white: bg_color=ffffff format=jpg; mask: channels=alpha"
+FOUR_NAMES = ["shoes/12.png", "shoes/12.preview.webp", "shoes/12.white.jpg", "shoes/12.mask.png"]
+
+
+def test_several_outputs_come_from_one_pass_and_one_message_names_them_all(shop):
+    upload = shop.put("shoes/12.jpg", metadata={"cutdrop-outputs": FOUR})
+    shop.handler.handle(upload)
+    shop.open().handle(upload)
+    assert (shop.cutter.calls, len(shop.requests("download"))) == (1, 1)
+    first, second = shop.published
+    assert first == second
+    outputs = shop.said[0].outputs
+    assert [output.name for output in outputs] == FOUR_NAMES
+    assert [output.role for output in outputs] == ["cutout", "preview", "white", "mask"]
+    for output in outputs:
+        stored = shop.result(output.name)
+        assert (output.generation, output.crc32c) == (str(stored.generation), stored.crc32c)
+        assert (output.bytes, output.content_type) == (stored.size, stored.content_type)
+        assert stored.metadata["cutdrop-key"] == shop.said[0].key
+    assert (outputs[1].width, outputs[1].height) == (32, 32)
+    last_written = [call.name for call in shop.requests("insert") if call.name.startswith("shoes/12.")][-1]
+    assert last_written == "shoes/12.png"
+
+
+def test_a_set_that_was_left_half_written_is_completed_and_nothing_is_written_twice(shop):
+    upload = shop.put("shoes/12.jpg", metadata={"cutdrop-outputs": FOUR})
+    for name in [*FOUR_NAMES[1:], FOUR_NAMES[0]]:
+        fault = shop.cloud.store.faults.add(Fault(status=503, operation="insert", object=name, times=10**6))
+        with pytest.raises(StorageUnavailable):
+            shop.open().handle(upload)
+        fault.times = 0
+        assert shop.said == []
+    shop.open().handle(upload)
+    shop.open().handle(upload)
+    first, second = shop.published
+    assert first == second
+    written = [
+        call.name for call in shop.requests("insert") if call.status == 200 and call.name.startswith("shoes/12.")
+    ]
+    assert sorted(written) == sorted([*FOUR_NAMES, "shoes/12.jpg"])
+    assert [output.generation for output in shop.said[0].outputs] == [
+        str(shop.result(name).generation) for name in FOUR_NAMES
+    ]
+
+
+def test_a_set_that_could_not_be_stored_is_not_made_again_by_the_same_instance(shop):
+    upload = shop.put("shoes/12.jpg", metadata={"cutdrop-outputs": FOUR})
+    fault = shop.cloud.store.faults.add(Fault(status=503, operation="insert", object=FOUR_NAMES[2], times=10**6))
+    with pytest.raises(StorageUnavailable):
+        shop.handler.handle(upload)
+    fault.times = 0
+    assert shop.handler.handle(upload).status == "completed"
+    assert shop.cutter.calls == 1
+
+
+@pytest.mark.parametrize("taken", FOUR_NAMES)
+def test_each_outputs_name_may_be_taken_and_fails_before_any_work(shop, taken):
+    upload = shop.put("shoes/12.jpg", metadata={"cutdrop-outputs": FOUR})
+    shop.put(taken, b"mine", bucket="cutouts")
+    assert shop.handler.handle(upload).code == "output_name_taken"
+    assert shop.cutter.calls == 0
+    assert shop.result(taken).download_as_bytes() == b"mine"
+
+
+def test_outputs_of_the_settings_are_made_for_every_upload_unless_it_asks_for_others(opened):
+    shop = opened(outputs="mask: channels=alpha")
+    shop.handler.handle(shop.put("a.jpg"))
+    shop.handler.handle(shop.put("b.jpg", metadata={"cutdrop-outputs": "cutout"}))
+    assert [[output.role for output in message.outputs] for message in shop.said] == [["cutout", "mask"], ["cutout"]]
+
+
+@pytest.mark.parametrize("outputs", ["big: size=1x", "mask: mask_threshold=0.5", "white: format=jpg"])
+def test_an_output_that_cannot_be_made_fails_the_upload(shop, outputs):
+    assert shop.handler.handle(shop.put("a.jpg", metadata={"cutdrop-outputs": outputs})).code == "invalid_options"
+    assert shop.result("a.png") is None
+
+
+def test_names_of_several_outputs_fit_although_the_uploads_is_as_long_as_can_be(shop):
+    name = "a" * 1020 + ".jpg"
+    shop.handler.handle(shop.put(name, metadata={"cutdrop-outputs": FOUR}))
+    names = [output.name for output in shop.said[0].outputs]
+    assert all(len(one) <= 1024 and shop.result(one) is not None for one in names)
+
+
 def test_giving_up_announces_that_nothing_helped(shop):
     upload = shop.put("shoes/12.jpg")
     assert shop.handler.give_up(upload).code == "gave_up"

@@ -113,6 +113,12 @@ def test_the_key_changes_with_the_weights_and_with_the_networks_settings():
     assert len(keys) == 5
 
 
+def test_the_key_covers_all_outputs_and_one_output_has_the_key_that_it_always_had():
+    keys = {key(asking(outputs=text)) for text in ("", "m: channels=alpha", "w: channels=alpha", "m: size=5x5")}
+    assert len(keys) == 4
+    assert key(asking(outputs="cutout")) == key() == key(asking(outputs=""))
+
+
 def test_settings_that_change_no_pixel_change_no_key():
     other = replace(SETTINGS, max_batch=1, concurrency=1, output_prefix="x/", log_level="debug", max_pixels=10)
     assert key(settings=other) == key()
