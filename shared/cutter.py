@@ -132,7 +132,7 @@ class Cutter:
         Raises NoSubject, InvalidOptions (a network that is not loaded is asked for), Busy, ShuttingDown, NetworkFailed,
         and what the networks raise (OutOfGpuMemory).
         """
-        self.weights_sha256(options)  # raises before any work
+        self._check_networks(options)
         report = _Report()
         if image.alpha is not None and options.existing_alpha is ExistingAlpha.KEEP:
             with report.timed("matte"):
@@ -170,20 +170,33 @@ class Cutter:
             subject = measure(matte, result)
         return rgba, replace(subject, confidence=confidence(probability))
 
+    def _check_networks(self, options: CutOptions) -> None:
+        """Raises InvalidOptions if the options ask for a network that is not loaded."""
+        self._upscaler_for(options)
+        self._refiner_for(options)
+
     def _network_input(
         self, rgb: NDArray[np.uint8], icc_profile: bytes, options: CutOptions, report: _Report
     ) -> NDArray[np.uint8]:
         """The image at the network's size: uint8, HxWx3, sRGB."""
         upscaler = self._upscaler_for(options)
-        size = rgb.shape[:2]
-        if upscaler and options.esrgan_stage is EsrganStage.BEFORE and self._allowed("upscale", size, report):
-            log.warning("esrgan_stage=before adds halos and invented texture to what the network sees: measure only")
-            rgb = upscaler.enlarge(rgb, scale=options.esrgan_scale)
+        side = max(rgb.shape[:2])
+        if upscaler and options.esrgan_stage is EsrganStage.BEFORE:
+            if side > self._max_side:
+                report.notes["upscale"] = self._skipped(side)
+            else:
+                log.warning(
+                    "esrgan_stage=before adds halos and invented texture to what the network sees: measure only"
+                )
+                rgb = upscaler.enlarge(rgb, scale=options.esrgan_scale)
         small = colour.to_srgb(scaling.to_network(rgb, self._segmenter.size), icc_profile)
-        if options.denoise is Denoise.NLM and self._allowed("denoise", size, report):
-            log.warning("denoise=nlm smooths what the network sees: measure only")
-            small = _denoised(small)
-        return small
+        if options.denoise is not Denoise.NLM:
+            return small
+        if side > self._max_side:
+            report.notes["denoise"] = self._skipped(side)
+            return small
+        log.warning("denoise=nlm smooths what the network sees: measure only")
+        return _denoised(small)
 
     def _alpha(
         self, rgb: NDArray[np.uint8], probability: NDArray[np.float32], options: CutOptions
@@ -204,9 +217,13 @@ class Cutter:
     def _enlarged(self, rgba: NDArray[np.uint8], options: CutOptions, report: _Report) -> tuple[NDArray[np.uint8], int]:
         """The cutout, and how many times wider and higher it became."""
         upscaler = self._upscaler_for(options)
-        if upscaler and options.esrgan_stage is EsrganStage.AFTER and self._allowed("upscale", rgba.shape[:2], report):
-            return enlarge_cutout(rgba, upscaler.enlarge, scale=options.esrgan_scale), options.esrgan_scale
-        return rgba, 1
+        if upscaler is None or options.esrgan_stage is not EsrganStage.AFTER:
+            return rgba, 1
+        side = max(rgba.shape[:2])
+        if side > self._max_side:
+            report.notes["upscale"] = self._skipped(side)
+            return rgba, 1
+        return enlarge_cutout(rgba, upscaler.enlarge, scale=options.esrgan_scale), options.esrgan_scale
 
     def _preset(self, options: CutOptions) -> MaskPreset:
         if options.mask_preset is not MaskPreset.AUTO:
@@ -227,12 +244,9 @@ class Cutter:
             raise InvalidOptions("alpha_matting=vitmatte needs a matting network; none is loaded")
         return self._refiner
 
-    def _allowed(self, step: str, size: tuple[int, ...], report: _Report) -> bool:
-        """Whether an image of that size is small enough for a slow step; notes it if not."""
-        side = max(size)
-        if side > self._max_side:
-            report.notes[step] = f"skipped: {side} pixels is more than the {self._max_side} that this service enlarges"
-        return side <= self._max_side
+    def _skipped(self, side: int) -> str:
+        """The note about a step that a longer side, in pixels, rules out."""
+        return f"skipped: {side} pixels is more than the {self._max_side} that this service enlarges"
 
 
 def _scaled(box: tuple[int, int, int, int], times: int) -> tuple[int, int, int, int]:

@@ -99,7 +99,7 @@ class LocalRun:
                 yield self._settle(file, message, published)
 
     def _fill(self, queue: Iterator[LocalFile | None]) -> bool:
-        """Upload what there is room for; whether there may be more."""
+        """Upload files until MOST_AT_ONCE wait for their outcome; whether there may be more."""
         while len(self._waiting) < MOST_AT_ONCE:
             file = next(queue, END)
             if file is END:
