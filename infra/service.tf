@@ -41,6 +41,9 @@ locals {
     SIZE              = "0x0"
     SCALE             = "0.0"
     POSITION          = "original"
+    EXISTING_ALPHA    = "multiply"
+    OUTPUTS           = ""
+    REVIEW_BELOW      = "0.5"
   }
 
   # What the cloud decides. Which weights run is the image's own affair (Dockerfile): rolling back the image rolls them back.
