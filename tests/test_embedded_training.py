@@ -291,7 +291,7 @@ def test_the_rate_warms_up_then_falls_and_the_last_crops_have_the_inference_size
     assert rate_at(0.0, 10_000) == pytest.approx(PEAK_RATE)
     assert rate_at(1.0, 10_000) == pytest.approx(FLOOR_RATE)
     assert batch_at(0.0)[1] < batch_at(0.99)[1] == batch_at(1.0)[1]
-    assert [batch_at(1.0)[1]] * 2 == small_config().image_size
+    assert (batch_at(1.0)[1],) * 2 == small_config().image_size
     assert batch_at(0.3, side=64) == (4, 64)
 
 

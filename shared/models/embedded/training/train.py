@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from shared.models.embedded.evaluate import Photograph, compare, photographs
 from shared.models.embedded.training.initial import fill, published
 from shared.models.embedded.training.photographs import Bytes, Photographs
 from shared.models.embedded.training.samples import Batch, Samples
-from shared.scaling import to_network
+from shared.models.scaling import to_network
 
 HERE = Path(__file__).parent.parent  # where the served model is
 # Side of the crops, crops in a step, and how far into the time they are used: small first, the inference size last.
@@ -73,7 +74,7 @@ class Run:
     @classmethod
     def fresh(cls, device: torch.device, config: BiRefNetConfig | None = None) -> Run:
         """Random weights; the backbone's are to be filled."""
-        model = BiRefNet(config or small_config()).to(device, memory_format=torch.channels_last)
+        model = BiRefNet(config or small_config()).to(device).to(memory_format=torch.channels_last)
         _level_colours(model)
         _keep_zero(model)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -85,7 +86,7 @@ class Run:
         return cls(model, copy.deepcopy(model).eval(), torch.optim.AdamW(listed, lr=PEAK_RATE))
 
     def save(self, path: Path) -> None:
-        state = {"model": self.model.state_dict(), "average": self.average.state_dict()}
+        state: dict[str, object] = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         state |= {"optimiser": self.optimiser.state_dict()}
         state |= {"step": self.step, "minutes": self.minutes, "best": self.best}
         torch.save(state, path.with_suffix(".part"))
@@ -242,12 +243,12 @@ def export(model: BiRefNet, out: Path) -> None:
     file = out / "model.safetensors"
     save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, file, {"format": "pt"})
     file.chmod(0o644)
-    model.config.save_pretrained(out)
+    (out / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2, sort_keys=True) + "\n")
 
 
 def load(folder: Path) -> BiRefNet:
     """The exported network in float32, ready for inference."""
-    model = BiRefNet(BiRefNetConfig.from_pretrained(folder))
+    model = BiRefNet(BiRefNetConfig.from_dict(json.loads((folder / "config.json").read_text())))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.float().eval().skip_zeros()
 
