@@ -5,6 +5,7 @@ generation and options it was made from (its key); it is only written over what 
 made from the stored result alone.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,12 @@ from function.last_failure import FOLDER as ATTEMPTS_FOLDER
 from function.last_failure import LastFailures
 from function.making import ResultMaker
 from function.plan import Plan, PlannedOutput, plan_for
-from function.ports import ImageCutter, ObjectStore, Publisher
+from function.ports import ImageCutter, ImageDecoder, ObjectStore, Publisher
 from function.progress import UploadProgress
 from function.settings import Settings
 from function.unstored import UnstoredResult, UnstoredResults
 from shared import encoding
+from shared.decoder_pool import DecoderPool
 from shared.errors import (
     GaveUp,
     IsAResult,
@@ -32,6 +34,7 @@ from shared.errors import (
     UploadTooLarge,
 )
 from shared.events import needs_look_up
+from shared.memory import MemoryBudget
 from shared.messages import CompletionMessage, completed, failed
 from shared.records import EncodedImage, StoredObject, Upload
 from shared.report import KEY, SOURCE, SOURCE_GENERATION, FurtherOutput, output_metadata, result_metadata
@@ -72,17 +75,24 @@ class Handler:
         publisher: Publisher,
         cutter: ImageCutter,
         settings: Settings,
+        decoder: ImageDecoder | None = None,
+        budget: MemoryBudget | None = None,
         now: Callable[[], float] = time.time,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """now: Unix seconds. stopping: whether work in progress has to end before its next step."""
+        """now: Unix seconds. stopping: whether work in progress has to end before its next step.
+
+        decoder: None = in this process. budget: memory of all uploads in work; None = unlimited.
+        """
         self._store = store
         self._publisher = publisher
         self._cutter = cutter
         self._settings = settings
         self._now = now
         self._stopping = stopping
-        self._maker = ResultMaker(cutter, settings)
+        self._maker = ResultMaker(
+            decoder or DecoderPool(processes=0), cutter, budget or MemoryBudget(sys.maxsize), settings
+        )
         self._unstored = UnstoredResults()
         self._failures = LastFailures(store, settings.output_prefix)
 

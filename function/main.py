@@ -20,6 +20,7 @@ from function.admission import Admission
 from function.deliveries import Deliveries
 from function.settings import Settings
 from shared.cutter import Cutter
+from shared.decoder_pool import DecoderPool
 
 DEMO = "embedded demo model, trained on rendered scenes: set MODEL for real work"
 # What the framework raises for a request that claims to be a CloudEvent and is none; `Deliveries` raises none of them.
@@ -44,8 +45,13 @@ def cutter() -> Cutter:
 
 
 @cache
+def decoder() -> DecoderPool:
+    return wiring.build_decoder(settings())
+
+
+@cache
 def deliveries() -> Deliveries:
-    handler = wiring.build_handler(settings(), cutter(), stopping=admission().stopping)
+    handler = wiring.build_handler(settings(), cutter(), decoder=decoder(), stopping=admission().stopping)
     project = os.environ.get("GOOGLE_CLOUD_PROJECT", "")
     return Deliveries(handler, admission(), project=project, end_process=_end_process)
 
@@ -54,8 +60,9 @@ def start() -> None:
     """Build everything, and pass one image through it. Raises SettingsError, WeightsError, GpuUnavailable."""
     began = time.monotonic()
     logs.configure(settings().log_level)
-    deliveries()
+    decoder().start()
     wiring.warm_up(cutter(), settings().options)
+    deliveries()
     threading.Thread(target=_end_waiting, name="drain", daemon=True).start()
     model = cutter().model
     if model.id == "embedded":
@@ -80,6 +87,7 @@ def _end_waiting() -> None:
         time.sleep(0.2)
     LOG.info("stopping: uploads that have not reached the network are handed back")
     cutter().stop()
+    decoder().stop()
 
 
 def _end_process() -> None:

@@ -1,14 +1,15 @@
 """Bytes of an upload -> its result: decode, cut, encode. Each step is timed, and none begins while stopping."""
 
 from function.plan import Plan
-from function.ports import ImageCutter
+from function.ports import ImageCutter, ImageDecoder
 from function.progress import UploadProgress
 from function.settings import Settings
 from function.unstored import UnstoredResult
-from shared import decoding, encoding, rendition
+from shared import decoding, encoding, memory, rendition
 from shared.context import trace_of, uploader_metadata
 from shared.errors import Busy
-from shared.options import CutOptions
+from shared.memory import MemoryBudget
+from shared.options import CutOptions, EsrganStage
 from shared.records import Cutout, EncodedImage, SourceImage
 from shared.report import ImageInfo, Report
 
@@ -16,8 +17,11 @@ from shared.report import ImageInfo, Report
 class ResultMaker:
     """Makes results, from any number of threads."""
 
-    def __init__(self, cutter: ImageCutter, settings: Settings) -> None:
+    def __init__(self, decoder: ImageDecoder, cutter: ImageCutter, budget: MemoryBudget, settings: Settings) -> None:
+        """budget: memory that all uploads in work share."""
+        self._decoder = decoder
         self._cutter = cutter
+        self._budget = budget
         self._settings = settings
 
     def make(self, data: bytes, plan: Plan, progress: UploadProgress) -> UnstoredResult:
@@ -25,7 +29,13 @@ class ResultMaker:
 
         RejectedUpload if there is none; Busy, ShuttingDown and what the networks raise if it may succeed later.
         """
-        image = self._decoded(data, progress)
+        inspected = decoding.inspect(data, max_pixels=self._settings.max_pixels)
+        needed = memory.upload_bytes(inspected, len(data), scale=_enlargement(plan.options))
+        with self._budget.reserved(needed):
+            return self._made(data, memory.decoding_bytes(inspected, len(data)), plan, progress)
+
+    def _made(self, data: bytes, decoding_bytes: int, plan: Plan, progress: UploadProgress) -> UnstoredResult:
+        image = self._decoded(data, decoding_bytes, progress)
         cutout = self._cut(image, plan.options, progress)
         with progress.timed("encode"):
             rendered = [rendition.render(cutout, output.options) for output in plan.outputs]
@@ -34,9 +44,9 @@ class ResultMaker:
             )
         return UnstoredResult(images, self._report(rendered[0], images[0], progress))
 
-    def _decoded(self, data: bytes, progress: UploadProgress) -> SourceImage:
+    def _decoded(self, data: bytes, decoding_bytes: int, progress: UploadProgress) -> SourceImage:
         with progress.timed("decode"):
-            image = decoding.decode(data, max_pixels=self._settings.max_pixels)
+            image = self._decoder(data, max_pixels=self._settings.max_pixels, memory=decoding_bytes)
         progress.notes = image.notes
         progress.decoded = ImageInfo(
             content_type=image.content_type, bytes=len(data), width=image.width, height=image.height
@@ -70,3 +80,8 @@ class ResultMaker:
             metadata=uploader_metadata(progress.upload),
             trace=trace_of(progress.upload),
         )
+
+
+def _enlargement(options: CutOptions) -> int:
+    """How many times wider and higher than the upload the cutout becomes."""
+    return 1 if options.esrgan_stage is EsrganStage.OFF else options.esrgan_scale

@@ -1,4 +1,7 @@
-"""What the handler needs from the cloud and from the pixel pipeline, as Protocols; `cloud` and `cutter` provide it."""
+"""What the handler needs from the cloud and from the pixel pipeline, as Protocols.
+
+`cloud`, `shared.decoder_pool` and `shared.cutter` provide it.
+"""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -43,6 +46,13 @@ class Publisher(Protocol):
 
     def publish(self, message: CompletionMessage) -> None:
         """Return only when the topic has taken the message. PublisherUnavailable otherwise."""
+
+
+class ImageDecoder(Protocol):
+    """Bytes of an upload to SourceImage."""
+
+    def __call__(self, data: bytes, /, *, max_pixels: int, memory: int) -> SourceImage:
+        """memory: bytes that decoding may take. RejectedUpload if there is no picture."""
 
 
 class ImageCutter(Protocol):

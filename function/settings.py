@@ -135,6 +135,14 @@ class Settings:
     max_pixels: int = _setting(
         integer(1, 500_000_000), "images of more pixels are rejected", default=50_000_000, unit="pixels"
     )
+    decode_processes: int | None = _setting(
+        integer(0, 64),
+        "processes that decode uploads; empty = one per CPU, at most CONCURRENCY; 0 = inside the server, for debugging",
+        default=None,
+    )
+    decode_timeout_s: int = _setting(
+        integer(1, 300), "an upload whose decoding takes longer is rejected", default=20, unit="s"
+    )
     max_batch: int = _setting(integer(1, 64), "images that go through the network together", default=4, unit="images")
     max_batch_wait_ms: int = _setting(
         integer(0, 1000), "longest time that the first image of a batch waits for others", default=10, unit="ms"

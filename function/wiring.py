@@ -1,5 +1,6 @@
 """Builds cutter and handler from settings, with the real adapters. The server and the backfill use it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import numpy as np
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.handler import Handler
 from function.settings import Settings
+from shared import memory
 from shared.cutter import Cutter, Refiner, Upscaler
+from shared.decoder_pool import DecoderPool
 from shared.errors import InvalidOptions, NoSubject, SettingsError
+from shared.memory import MemoryBudget
 from shared.models import birefnet, realesrgan
 from shared.options import AlphaMatting, CutOptions, EsrganStage
 from shared.records import ModelInfo, SourceImage
@@ -64,13 +68,35 @@ def _refiner(settings: Settings, beside: ModelInfo) -> Refiner | None:
     )
 
 
-def build_handler(settings: Settings, cutter: Cutter, *, stopping: Callable[[], bool]) -> Handler:
-    """A handler on the real cloud, or on the emulators that the environment names."""
+def build_decoder(settings: Settings) -> DecoderPool:
+    """Decoder processes, none of which is started yet."""
+    processes = settings.decode_processes
+    if processes is None:
+        processes = min(settings.concurrency, len(os.sched_getaffinity(0)))
+    return DecoderPool(processes, timeout_s=settings.decode_timeout_s)
+
+
+def build_budget(decoder: DecoderPool) -> MemoryBudget:
+    """What this container leaves for uploads beside all that this process holds now."""
+    held = memory.held_memory() + decoder.processes * memory.DECODER_PROCESS
+    return MemoryBudget(memory.budget_for_uploads(held=held, limit=memory.memory_limit()))
+
+
+def build_handler(
+    settings: Settings,
+    cutter: Cutter,
+    *,
+    decoder: DecoderPool,
+    stopping: Callable[[], bool],
+) -> Handler:
+    """A handler on the real cloud, or on the emulators that the environment names. Measures memory: build it last."""
     return Handler(
         store=GcsObjectStore.connect(settings.output_bucket, concurrency=settings.concurrency),
         publisher=PubSubPublisher.connect(settings.completion_topic),
         cutter=cutter,
         settings=settings,
+        decoder=decoder,
+        budget=build_budget(decoder),
         stopping=stopping,
     )
 

@@ -11,6 +11,8 @@ locals {
     # how much at once, how long
     MAX_UPLOAD_BYTES  = "104857600"
     MAX_PIXELS        = "50000000"
+    DECODE_PROCESSES  = ""
+    DECODE_TIMEOUT_S  = "20"
     MAX_BATCH         = "4"
     MAX_BATCH_WAIT_MS = "10"
     MAX_QUEUE         = "16"

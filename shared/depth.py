@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-BAND_PIXELS = 1 << 20
+BAND_PIXELS = 1 << 18
 HALF = 128  # v / 257 is the high byte, one more if the low byte exceeds it by more than this, one less the other way
 
 

@@ -12,7 +12,7 @@ from shared.colour import Cicp, conversion_to_srgb, display_p3_profile, rgb_prof
 from shared.containers import Container
 from shared.hdr import tone_map
 
-BAND_PIXELS = 1 << 22  # converted at a time, so that no second copy of a whole picture exists
+BAND_PIXELS = 1 << 19  # converted at a time, so that no second copy of a whole picture exists
 TO_RGB: Mapping[tuple[bool, int], int | None] = {  # (blue comes first, channels) -> OpenCV's conversion
     (True, 3): cv2.COLOR_BGR2RGB,
     (True, 4): cv2.COLOR_BGRA2RGB,

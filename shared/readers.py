@@ -1,7 +1,7 @@
 """One reader per file format: a container -> pixels as the file stores them, in 8 bits per channel.
 
 Each reader opens its own format only and raises whatever its library raises: `decoding.decode` gives those errors
-their meaning. Pixels come from simplejpeg for JPEG, from OpenCV for still WebP and for AVIF, from libheif for HEIC
+their meaning. Pixels come from simplejpeg for JPEG, from OpenCV for still WebP and HDR, from libheif for HEIC
 (pi-heif: a decode-only build, LGPL-3 with libde265; the full pillow-heif wheel bundles the x265 encoder and is GPL),
 and from Pillow for everything else.
 """
@@ -21,6 +21,7 @@ import pi_heif
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -56,8 +57,8 @@ def read_jpeg(file: Container, allocate: Allocate) -> Raster:
     try:
         if file.channels == 4:
             inks = simplejpeg.decode_jpeg(file.data, "CMYK")
-            # stored inverted, as Adobe does; browsers take every CMYK JPEG that way
-            picture = Image.frombuffer("CMYK", size, inks, "raw", "CMYK;I", 0, 1)
+            cv2.bitwise_not(inks, dst=inks)  # stored inverted, as Adobe does; browsers take every CMYK JPEG that way
+            picture = Image.frombuffer("CMYK", size, inks, "raw", "CMYK", 0, 1)
         elif file.channels == 1 and colour_space(profile) == "GRAY":
             picture = Image.frombuffer("L", size, simplejpeg.decode_jpeg(file.data, "GRAY"), "raw", "L", 0, 1)
         else:
@@ -113,7 +114,13 @@ def read_webp(file: Container, allocate: Allocate) -> Raster:
 
 
 def read_avif(file: Container, allocate: Allocate) -> Raster:
-    return _deep(file, allocate)
+    if file.colour.hdr:
+        return _deep(file, allocate)
+    picture = AvifImagePlugin.AvifImageFile(BytesIO(file.data))
+    decoder, channels = picture._decoder, len(picture.getbands())
+    pixels = np.frombuffer(decoder.get_frame(0)[0], np.uint8)  # as Pillow reads it, without Pillow's own copy
+    picture._decoder = decoder = None
+    return separated(pixels.reshape(picture.height, picture.width, channels), file, allocate, is_bgr=False)
 
 
 def read_heic(file: Container, allocate: Allocate) -> Raster:

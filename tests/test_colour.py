@@ -220,11 +220,9 @@ def test_paper_white_becomes_white_and_not_the_colour_of_the_paper():
     whole = rgb_profile()
     at = whole.index(b"wtpt")
     offset = struct.unpack(">I", whole[at + 4 : at + 8])[0]
-    paper = (
-        whole[: offset + 8]
-        + struct.pack(">3i", *(round(65_536 * v) for v in (0.88, 0.90, 0.60)))
-        + whole[offset + 20 :]
-    )
+    tinted = struct.pack(">3i", *(round(65_536 * value) for value in (0.88, 0.90, 0.60)))
+    printer = whole[:12] + b"prtr" + whole[16:]  # a display's white is taken for white by every intent
+    paper = printer[: offset + 8] + tinted + printer[offset + 20 :]
     assert colour_space(paper) == "RGB"
     np.testing.assert_array_equal(to_srgb(np.full((1, 1, 3), 255, np.uint8), paper), 255)
     assert np.abs(np.subtract(from_srgb((255, 255, 255), paper), 255)).max() == 0

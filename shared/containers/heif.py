@@ -23,6 +23,7 @@ MIRRORED = {  # (orientation by irot, axis of imir) -> EXIF's number; axis 0 exc
     (6, 0): 7,
     (6, 1): 5,
 }
+HDR_WORKING_BYTES = 26.0  # per pixel, by OpenCV
 METADATA_ITEMS = (b"Exif", b"mime", b"uri ")
 
 
@@ -47,7 +48,7 @@ def parse(data: bytes) -> Container:
 
     An image sequence without items says nothing here: its width and height are 0.
     """
-    container = Container(data=data, width=0, height=0, working_bytes=6.0)
+    container = Container(data=data, width=0, height=0, working_bytes=10.0)
     top = next((box for box in _boxes(data, 0, len(data)) if box.kind == b"meta"), None)
     if top is None:
         return container
@@ -61,7 +62,10 @@ def parse(data: bytes) -> Container:
             by_kind.setdefault(box.kind, box)
     _read_size(data, by_kind, container)
     _read_colour(data, [box for box in properties if box.kind == b"colr"], container)
+    if container.colour.hdr:
+        container.working_bytes = HDR_WORKING_BYTES
     _read_transformations(data, by_kind, container)
+    container.channels = 4 if any(box.kind == b"auxC" for box in meta.properties) else 3
     container.data = _without_metadata(data, meta)
     return container
 
@@ -156,7 +160,7 @@ def _read_size(data: bytes, properties: dict[bytes, _Box], container: Container)
         flags = _unsigned(data, box.start + 2, 1)
         container.bits = 12 if flags & 0x20 else 10 if flags & 0x40 else 8
     if container.bits > 8:
-        container.working_bytes = 12.0
+        container.working_bytes = 12.0  # planes of two bytes each
 
 
 def _read_colour(data: bytes, boxes: list[_Box], container: Container) -> None:

@@ -49,7 +49,7 @@ def parse(data: bytes) -> Container:
         _refuse_scans(data, scans_at)
     colour = ColourDescription(icc_profile=_profile(segments))
     container = Container(data=data, width=width, height=height, bits=bits, channels=channels, colour=colour)
-    container.working_bytes = (_coefficients(frame) if several else 0.2) + (8.0 if channels == 4 else 0.0)
+    container.working_bytes = (_coefficients(frame) if several else 0.2) + (4.0 if channels == 4 else 0.0)
     if segments.exif:
         container.orientation = exif.orientation(segments.exif)
         container.colour = replace(colour, adobe_rgb=exif.says_adobe_rgb(segments.exif))

@@ -31,7 +31,7 @@ def parse(data: bytes) -> Container:
     container = Container(
         data=data, width=width, height=height, bits=bits, channels=CHANNELS.get(colour_type, 4), orientation=1
     )
-    container.working_bytes = 4.0 if CHANNELS.get(colour_type, 4) > 1 or bits == 16 else 1.0
+    container.working_bytes = 4.0 if CHANNELS.get(colour_type, 4) > 1 or bits == 16 else 1.0  # Pillow's own picture
     if interlaced:
         container.working_bytes += 1.0
     optional = _optional(data, chunks, container)
