@@ -10,7 +10,7 @@ SIDE = 256  # pixels; larger maps are shrunk, so that a figure means the same fo
 GOOD = 0.7  # IoU with the true mask from which a cutout counts as good
 # Logistic regression of "IoU >= GOOD" on what `evidence` gives, for the embedded model on 87 photographs that it has
 # not seen: python -m shared.models.embedded.evaluate FOLDER prints these constants, their reliability and their AUC.
-BIAS, DECIDED, WHOLE = -25.6, 21.5, 10.7
+BIAS, DECIDED, WHOLE = -16.7, 16.8, 4.8
 
 
 def confidence(probability: NDArray[np.float32]) -> float:
