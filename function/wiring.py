@@ -45,9 +45,14 @@ def build_cutter(settings: Settings) -> Cutter:
     )
 
 
+def upscaler_folder(settings: Settings) -> Path:
+    """Where Real-ESRGAN's checkpoints are looked for and kept."""
+    return Path(settings.model_folder or Path.home() / ".cache" / "cutdrop")
+
+
 def _upscaler(settings: Settings, beside: ModelInfo) -> Upscaler | None:
     """The enlarging network: downloaded if every upload is enlarged, else loaded only if its file is there already."""
-    folder = Path(settings.model_folder or Path.home() / ".cache" / "cutdrop")
+    folder = upscaler_folder(settings)
     if settings.options.esrgan_stage is EsrganStage.OFF and not realesrgan.is_here(settings.esrgan_model, folder):
         return None
     return realesrgan.load(settings.esrgan_model, folder=folder, device=beside.device, dtype=beside.dtype)

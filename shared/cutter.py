@@ -234,14 +234,20 @@ class Cutter:
         if options.esrgan_stage is EsrganStage.OFF:
             return None
         if self._upscaler is None:
-            raise InvalidOptions(f"esrgan_stage={options.esrgan_stage} needs an enlarging network; none is loaded")
+            raise InvalidOptions(
+                f"esrgan_stage={options.esrgan_stage} needs Real-ESRGAN, which this service has not loaded: it does "
+                "with ESRGAN_STAGE=after, or with the checkpoint in MODEL_FOLDER (the image's build argument ESRGAN_MODEL)"
+            )
         return self._upscaler
 
     def _refiner_for(self, options: CutOptions) -> Refiner | None:
         if options.alpha_matting is not AlphaMatting.VITMATTE:
             return None
         if self._refiner is None:
-            raise InvalidOptions("alpha_matting=vitmatte needs a matting network; none is loaded")
+            raise InvalidOptions(
+                "alpha_matting=vitmatte needs ViTMatte, which this service has not loaded: it does with "
+                "ALPHA_MATTING=vitmatte (the image's build argument VITMATTE_MODEL)"
+            )
         return self._refiner
 
     def _skipped(self, side: int) -> str:

@@ -3,6 +3,7 @@
 One table serves the environment (MASK_THRESHOLD), object metadata (`cutdrop-mask-threshold`) and the key.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -294,7 +295,8 @@ class CutOptions:
         for given, text in sorted(texts.items()):
             name = canonical_name(given)
             if name not in PARSERS:
-                problems.append(f"{given} is not an option")
+                near = difflib.get_close_matches(name, PARSERS, n=1)
+                problems.append(f"{given} is not an option" + (f", {near[0]} is" if near else ""))
             elif name in values:
                 problems.append(f"{name} is given twice")
             else:

@@ -3,11 +3,20 @@
 import os
 from pathlib import Path
 
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
 from function.local.eventarc.delivery import Eventarc, RetryPolicy, Transport
 from function.local.pubsub.topic import LocalTopics
 from function.local.storage.store import LocalStore
 
 PROJECT = "local"
+LOCAL_NAMES = {  # settings that a local cloud decides, with its names for buckets and topic
+    "GOOGLE_CLOUD_PROJECT": PROJECT,
+    "UPLOAD_BUCKETS": "uploads",
+    "OUTPUT_BUCKET": "cutouts",
+    "COMPLETION_TOPIC": f"projects/{PROJECT}/topics/completions",
+}
 
 
 class LocalCloud:
@@ -19,9 +28,9 @@ class LocalCloud:
     def __init__(
         self,
         *,
-        upload_bucket: str = "uploads",
-        output_bucket: str = "cutouts",
-        topic: str = "completions",
+        upload_bucket: str = LOCAL_NAMES["UPLOAD_BUCKETS"],
+        output_bucket: str = LOCAL_NAMES["OUTPUT_BUCKET"],
+        topic: str = LOCAL_NAMES["COMPLETION_TOPIC"],
         spill_folder: Path | None = None,
         transport: Transport = Transport.EVENTARC,
         retry: RetryPolicy | None = None,
@@ -29,7 +38,7 @@ class LocalCloud:
         duplicates: int = 0,
     ) -> None:
         self.upload_bucket, self.output_bucket = upload_bucket, output_bucket
-        self.topic = f"projects/{PROJECT}/topics/{topic}"
+        self.topic = topic
         self.store = LocalStore(spill_folder)
         self.topics = LocalTopics()
         self.eventarc = Eventarc(
@@ -62,6 +71,14 @@ class LocalCloud:
         self.eventarc.stop()
         self.topics.stop()
         self.store.stop()
+
+    def client(self) -> storage.Client:
+        """Google's client, connected to this store."""
+        client = storage.Client(
+            project=PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": self.store.url}
+        )
+        client._http.trust_env = False  # a proxy cannot reach loopback addresses
+        return client
 
     def environment(self) -> dict[str, str]:
         """The environment variables with which the server runs against this cloud."""

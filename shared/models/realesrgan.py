@@ -71,17 +71,21 @@ def load(
     A published checkpoint is taken from `folder`, or fetched into it from `releases` (or a mirror of it), and must have
     its published sha256. A local file is opened whatever its hash, which is logged. Raises WeightsError.
     """
+    path, digest = find(name, folder, releases)
+    return RealEsrgan(_open(path), sha256=digest, device=device, dtype=dtype, tile=tile)
+
+
+def find(name: str, folder: Path, releases: str = RELEASES) -> tuple[Path, str]:
+    """The file that `load` opens, fetched if needed, and its sha256. Raises WeightsError."""
     release = PUBLISHED.get(name.removesuffix(".pth"))
     if release is not None:
-        path = fetch(releases + release.path, release.sha256, folder)
-        digest = release.sha256
-    else:
-        path = Path(name)
-        if not path.is_file():
-            raise WeightsError(f"{name} is neither a file nor one of {', '.join(PUBLISHED)}")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        LOG.warning("Real-ESRGAN weights from a local file: %s, sha256 %s", path.name, digest)
-    return RealEsrgan(_open(path), sha256=digest, device=device, dtype=dtype, tile=tile)
+        return fetch(releases + release.path, release.sha256, folder), release.sha256
+    path = Path(name)
+    if not path.is_file():
+        raise WeightsError(f"{name} is neither a file nor one of {', '.join(PUBLISHED)}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    LOG.warning("Real-ESRGAN weights from a local file: %s, sha256 %s", path.name, digest)
+    return path, digest
 
 
 def is_here(name: str, folder: Path) -> bool:

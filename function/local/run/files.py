@@ -6,9 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from shared.decoding import media_type
+
+SIGNATURE_BYTES = 512
+
 
 class NothingToUpload(Exception):
-    """The command line names no file; the message says why."""
+    """The command line names no file to upload; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,22 +23,33 @@ class LocalFile:
     name: str  # "shoes/12.jpg"
 
 
-def collect(paths: Sequence[Path], *, leave_out: Path | None = None) -> list[LocalFile]:
-    """Every file that the paths mean, once, in order; NothingToUpload where a path is missing or nothing is found.
+def collect(paths: Sequence[Path], *, leave_out: Path | None = None, images_only: bool = False) -> list[LocalFile]:
+    """Every file that the paths mean, once, in order; NothingToUpload if a path is missing or nothing is found.
 
-    A folder means all files below it, hidden ones and those below `leave_out` excepted; a file named directly is always
-    meant. Names are relative to the folder that was given; where two files would share one, each gets as many of its
-    parent folders in front as tell them apart.
+    A folder means all files below it, except hidden ones, those below `leave_out` and, with images_only, those without
+    the signature of an image format; a file named directly is always included. Names are relative to the given folder;
+    files that would share a name get as many of their parent folders in front as tell them apart.
     """
     if missing := [str(path) for path in paths if not path.exists()]:
         raise NothingToUpload(f"no such file or folder: {', '.join(missing)}")
     found: dict[Path, int] = {}  # resolved path -> how many of its last parts make its name
     for path in paths:
         for file, parts in _below(path, leave_out):
-            found.setdefault(file, parts)
+            if not images_only or parts == 1 and file == path.resolve() or is_image(file):
+                found.setdefault(file, parts)
     if not found:
-        raise NothingToUpload(f"no files in {', '.join(map(str, paths))}")
+        hint = "" if leave_out is None else f" (files below {leave_out}, the folder for results, do not count)"
+        raise NothingToUpload(f"no {'images' if images_only else 'files'} in {', '.join(map(str, paths))}{hint}")
     return [LocalFile(path=path, name=name) for path, name in _apart(found).items()]
+
+
+def is_image(file: Path) -> bool:
+    """Whether the first bytes are those of a format that the service reads."""
+    try:
+        with file.open("rb") as opened:
+            return bool(media_type(opened.read(SIGNATURE_BYTES)))
+    except OSError:
+        return False
 
 
 def _below(path: Path, leave_out: Path | None) -> Iterable[tuple[Path, int]]:
@@ -68,6 +83,5 @@ def _apart(found: dict[Path, int]) -> dict[Path, str]:
 
 def _name(path: Path, parts: int) -> str:
     text = str(PurePosixPath(*path.parts[-parts:]))
-    return text.encode(errors="surrogateescape").decode(
-        errors="replace"
-    )  # object names are UTF-8, file names are bytes
+    # object names are UTF-8, file names are bytes
+    return text.encode(errors="surrogateescape").decode(errors="replace")

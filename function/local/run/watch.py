@@ -10,7 +10,7 @@ LOOK_EVERY_S = 0.5
 
 
 def watch(
-    paths: Sequence[Path], *, leave_out: Path | None = None, every_s: float = LOOK_EVERY_S
+    paths: Sequence[Path], *, leave_out: Path | None = None, images_only: bool = False, every_s: float = LOOK_EVERY_S
 ) -> Iterator[LocalFile | None]:
     """Each file once, and again after each change; None whenever there is nothing new.
 
@@ -22,7 +22,7 @@ def watch(
     while True:
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + every_s
-            look = _look(paths, leave_out)
+            look = _look(paths, leave_out, images_only)
             for file, state in look.items():
                 if last_look.get(file.path) == state != given.get(file.path):
                     given[file.path] = state
@@ -31,10 +31,11 @@ def watch(
         yield None
 
 
-def _look(paths: Sequence[Path], leave_out: Path | None) -> dict[LocalFile, tuple[int, int]]:
+def _look(paths: Sequence[Path], leave_out: Path | None, images_only: bool) -> dict[LocalFile, tuple[int, int]]:
     found = {}
+    existing = [path for path in paths if path.exists()]
     try:
-        for file in collect([path for path in paths if path.exists()], leave_out=leave_out):
+        for file in collect(existing, leave_out=leave_out, images_only=images_only):
             stat = file.path.stat()
             found[file] = (stat.st_mtime_ns, stat.st_size)
     except (NothingToUpload, FileNotFoundError):

@@ -26,6 +26,7 @@ class Body:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self.size = 0
+        self.discarded = False
         if data:
             self.append(data)
 
@@ -50,6 +51,14 @@ class Body:
     def data(self, start: int = 0, end: int | None = None) -> bytes:
         """The bytes [start, end) in one piece."""
         return b"".join(self.blocks(start, end))
+
+    def discard(self) -> None:
+        """Free the bytes; size and checksums stay. The bytes cannot be read any more."""
+        self.crc32c, self.md5  # noqa: B018 - computed while the bytes are there
+        self.discarded = True
+        self._memory = bytearray()
+        if self._file is not None:
+            self._file.close()
 
     def _read(self, start: int, end: int) -> bytes:
         if self._file is None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from function.local.storage.body import Body, flipped
 from function.local.storage.listing import LARGEST_PAGE, ListQuery, page
-from function.local.storage.objects import WRITABLE, LiveObject, ObjectTable, invalid
+from function.local.storage.objects import WRITABLE, LiveObject, ObjectTable, StoreError, invalid
 from function.local.storage.request import Request
 from function.local.storage.resumable import ContentRange, Session, Sessions, accept
 from function.local.storage.wire import (
@@ -104,7 +104,10 @@ class JsonApi:
         return json_response(object_resource(self._find(request), request.base_url))
 
     def _download(self, request: Request) -> Response:
-        return media_response(self._find(request), request.headers)
+        found = self._find(request)
+        if found.body.discarded:
+            raise StoreError(410, "gone", f"The bytes of {found.bucket}/{found.name} were discarded.")
+        return media_response(found, request.headers)
 
     def _patch(self, request: Request) -> Response:
         return self._change(request, _patched)

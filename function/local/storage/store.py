@@ -89,6 +89,15 @@ class LocalStore:
     def create_bucket(self, name: str) -> None:
         self.table.create_bucket(name)
 
+    def discard(self, bucket: str, name: str, generation: int) -> None:
+        """Free an object's bytes and keep the object: its name stays taken, its metadata stays readable.
+
+        Nothing happens if this generation does not live any more.
+        """
+        live = self.table.live(bucket, name)
+        if live is not None and live.generation == generation:
+            live.body.discard()
+
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` after every new generation, before the writer has its answer."""
         self.table.listeners.append(listener)
