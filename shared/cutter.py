@@ -235,8 +235,8 @@ class Cutter:
             return None
         if self._upscaler is None:
             raise InvalidOptions(
-                f"esrgan_stage={options.esrgan_stage} needs Real-ESRGAN, which this service has not loaded: it does "
-                "with ESRGAN_STAGE=after, or with the checkpoint in MODEL_FOLDER (the image's build argument ESRGAN_MODEL)"
+                f"esrgan_stage={options.esrgan_stage} needs Real-ESRGAN, which this service has not loaded; "
+                "ESRGAN_STAGE=after loads it, or its checkpoint in MODEL_FOLDER (build argument ESRGAN_MODEL)"
             )
         return self._upscaler
 
@@ -245,8 +245,8 @@ class Cutter:
             return None
         if self._refiner is None:
             raise InvalidOptions(
-                "alpha_matting=vitmatte needs ViTMatte, which this service has not loaded: it does with "
-                "ALPHA_MATTING=vitmatte (the image's build argument VITMATTE_MODEL)"
+                "alpha_matting=vitmatte needs ViTMatte, which this service has not loaded; the setting "
+                "ALPHA_MATTING=vitmatte loads it (build argument VITMATTE_MODEL)"
             )
         return self._refiner
 

@@ -59,3 +59,11 @@ def test_a_name_that_is_not_utf8_becomes_one(tree):
     with open(raw, "wb"):  # noqa: PTH123 - a path of bytes
         pass
     assert "\N{REPLACEMENT CHARACTER}.jpg" in names(tree / "hats")
+
+
+def test_only_images_are_taken_from_folders_on_request(tree):
+    (tree / "hats" / "photo").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert names(tree / "hats", images_only=True) == ["photo"]
+    assert names(tree / "hats", tree / "readme", images_only=True) == ["photo", "readme"]
+    with pytest.raises(NothingToUpload, match="no images"):
+        names(tree / "shoes", images_only=True)

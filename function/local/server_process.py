@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,13 +11,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from shared.errors import CutdropError
+
 ROOT = Path(__file__).resolve().parents[2]  # the repository: the server's working directory
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "function/server.py")
 TAIL = 4000  # characters of the log that an error quotes
 
 
 class ServerFailed(Exception):
-    """The server ended or was not ready in time; the message ends with the last lines of its log."""
+    """The server ended or was not ready in time; the message has its own reason, else the last lines of its log."""
 
 
 class ServerProcess:
@@ -77,7 +80,7 @@ class ServerProcess:
     def check(self) -> None:
         """ServerFailed if the server ended by itself."""
         if self._process is not None and (status := self._process.poll()) is not None:
-            raise ServerFailed(f"the server ended with status {status}:\n{self.log_text()[-TAIL:]}")
+            raise ServerFailed(_reason(self.log_text()) or f"it ended with status {status}:\n{self.log_text()[-TAIL:]}")
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -99,6 +102,13 @@ class ServerProcess:
             return False
         finally:
             connection.close()
+
+
+def _reason(log: str) -> str:
+    """What the server printed about why it cannot start; empty if it printed nothing of the kind."""
+    kinds = "|".join(kind.__name__ for kind in CutdropError.__subclasses__())
+    found = re.findall(rf"^((?:{kinds}): .*)$", log, re.MULTILINE)
+    return found[-1] if found else ""
 
 
 def free_port() -> int:

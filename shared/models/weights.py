@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import re
-import shutil
+import sys
 import tempfile
 import threading
 import urllib.parse
@@ -22,8 +22,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import logging as hub_logging
+from huggingface_hub.utils.tqdm import tqdm
 
 from shared.errors import WeightsError
 from shared.models.checkpoints import CHECKPOINTS, Checkpoint
@@ -135,12 +137,25 @@ def _from_hub(
 
 
 def _download(name: str, file: str, revision: str, folder: Path | None, endpoint: str | None) -> Path:
+    hub_logging.set_verbosity_error()  # what it says beside its exceptions is said once, below
+    source = f"{file} of {name} at {revision} cannot be fetched from {endpoint or constants.ENDPOINT}"
     try:
         return Path(hf_hub_download(name, file, revision=revision, cache_dir=folder, endpoint=endpoint))
     except LocalEntryNotFoundError as error:
-        raise WeightsError(f"{name} at {revision} is not in the cache and the hub cannot be reached") from error
+        raise WeightsError(f"{source}: {_first_cause(error)}; it is not in the cache either") from error
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        raise WeightsError(f"{file} of {name} at {revision}: {error}") from error
+        raise WeightsError(f"{source}: {_one_line(error)}") from error
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _one_line(error)
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
 def _converted(place: Path, source: Checkpoint) -> WeightsFile | None:
@@ -263,15 +278,21 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
         LOG.info("fetching %s", url)
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, partial.open("wb") as file:  # noqa: S310
-                shutil.copyfileobj(answer, file)
+                total = int(answer.headers.get("Content-Length") or 0) or None
+                quiet = not sys.stderr.isatty()
+                with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, disable=quiet) as bar:
+                    while block := answer.read(1 << 20):
+                        file.write(block)
+                        bar.update(len(block))
         except (OSError, HTTPException) as error:
-            raise WeightsError(f"{url}: {error}") from error
+            raise WeightsError(f"{url} cannot be fetched: {_one_line(error)}") from error
         check_sha256(partial, sha256)
         partial.replace(target)
     return target
 
 
-def main() -> None:
+def main() -> int:
+    """The exit status: 0 = the file is there, 1 = not, and one line on standard error says why."""
     parser = argparse.ArgumentParser(description=find_weights.__doc__)
     parser.add_argument("name")
     parser.add_argument("--revision", default="")
@@ -279,6 +300,19 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("", *HALF_PRECISION), default="", help="keep a copy in it instead")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
+    try:
+        path = _prepared(given)
+    except WeightsError as error:
+        print(f"WeightsError: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    print(f"{sha256_of(path)}  {path}")
+    return 0
+
+
+def _prepared(given: argparse.Namespace) -> Path:
     found = find_weights(given.name, revision=given.revision, folder=given.folder)
     path = found.path
     if given.dtype and found.checkpoint is None:
@@ -287,8 +321,8 @@ def main() -> None:
         path = convert(found, given.dtype, given.folder)
         found.path.resolve().unlink()  # the cache's file, which its link names
         found.path.unlink(missing_ok=True)
-    print(f"{sha256_of(path)}  {path}")
+    return path
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,56 +1,64 @@
 """python -m function.local [--out DIR] [--outcomes FILE] [--set NAME=VALUE ...] [--option NAME=VALUE ...] PATH ...
 
-Takes files or folders through the whole service on this machine: a local object store and topic, the real server.
+Sends files or folders through the whole service on this machine: a local object store and topic, the real server.
 """
 
 import argparse
 import os
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from function.local import LocalCloud, RetryPolicy, ServerFailed, ServerProcess
-from function.local.run.files import LocalFile, NothingToUpload, collect
+from function.local.run.checks import Refused, check_files, check_settings, check_targets
+from function.local.run.fetch import fetch_missing
+from function.local.run.files import LocalFile
 from function.local.run.outcomes import console, line, summary, table
-from function.local.run.run import LocalRun, Outcome
+from function.local.run.progress import RunProgress
+from function.local.run.results import ResultFolder
+from function.local.run.runner import FileOutcome, LocalRun
 from function.local.run.watch import watch
-from function.settings import Settings
-from shared.errors import SettingsError
+from function.local.server_process import ServerFailed
+from function.local.service import running_service
 
-READY_WITHIN_S = 900  # a large checkpoint may have to be fetched first
-RETRY = RetryPolicy(max_attempts=20, ack_deadline_s=3600)  # images take long on a CPU
-DELIVERIES = 4  # at a time
+DONE, NOT_DONE, REFUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_STATUS = (
+    "exit status: 0 every file has an outcome; 1 not, or the service failed; 2 the command line cannot work, nothing "
+    "was started; 3 with --strict, an outcome is a failure; 130 interrupted"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 = every upload got an outcome, 1 = not, 130 = interrupted."""
-    args = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: the server does not outlive this
+    """The exit status, as EXIT_STATUS describes."""
+    args = _parser().parse_intermixed_args(arguments)
     try:
-        return _run(args)
-    except (NothingToUpload, SettingsError, ServerFailed, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        return _checked_run(args)
+    except Refused as error:
+        print(f"cutdrop: {error}", file=sys.stderr)
+        return REFUSED
+    except (ServerFailed, OSError) as error:
+        print(f"cutdrop: the service failed: {error}", file=sys.stderr)
+        return NOT_DONE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 0 if args.serve else 130
+        return DONE if args.serve else INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m function.local",
         description="Cut out images through the whole service, on this machine: store, events, server, messages.",
+        epilog=EXIT_STATUS,
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image, other file, or folder of them")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for results (out)")
     parser.add_argument("--outcomes", type=Path, metavar="FILE", help="takes one completion message per line, as JSON")
     parser.add_argument("--log", type=Path, metavar="FILE", help="takes the server's log")
+    parser.add_argument("--overwrite", action="store_true", help="replace files of earlier runs instead of numbering")
+    parser.add_argument("--images-only", action="store_true", help="leave out files in folders that are no images")
+    parser.add_argument("--strict", action="store_true", help="exit with 3 if an upload failed")
     parser.add_argument("--serve", action="store_true", help="keep watching the paths for new and changed files")
     for name, what in (
         ("set", "a setting of the server, such as MODEL=ZhengPeng7/BiRefNet-portrait"),
@@ -69,57 +77,76 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _run(args: argparse.Namespace) -> int:
+def _checked_run(args: argparse.Namespace) -> int:
+    """Check all that can be checked, then start."""
     started = time.monotonic()
-    files = [] if args.serve else collect(args.paths, leave_out=args.out)
-    with _service(args) as run:
+    checked = check_settings(args.set, args.option, os.environ)
+    check_targets(out=args.out, outcomes=args.outcomes, log=args.log, overwrite=args.overwrite)
+    files = check_files(args.paths, checked.settings, out=args.out, images_only=args.images_only, serve=args.serve)
+    for warning in checked.warnings:
+        print(f"cutdrop: {warning}", file=sys.stderr)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that the server is stopped too
+    fetch_missing(checked.settings, checked.environment)
+    with ExitStack() as stack:
+        with console(stderr=True).status(f"starting the server, model {checked.settings.model}"):
+            service = stack.enter_context(running_service(checked.environment, log=args.log))
+        outcomes = stack.enter_context(args.outcomes.open("w", encoding="utf-8")) if args.outcomes else None
+        run = LocalRun(
+            service.cloud,
+            folder=ResultFolder(args.out, overwrite=args.overwrite),
+            outcomes=outcomes,
+            metadata=checked.metadata,
+            check_server=service.server.check,
+        )
         if args.serve:
             return _serve(args, run)
-        outcomes = _follow(run, files)
+        return _report(args, files, *_follow(run, files), started)
+
+
+def _follow(run: LocalRun, files: Sequence[LocalFile]) -> tuple[list[FileOutcome], bool]:
+    """Every outcome, behind a progress display; and whether the run was interrupted."""
+    outcomes: list[FileOutcome] = []
+    try:
+        with RunProgress(len(files), console(stderr=True)) as progress:
+            for outcome in run(files):
+                if outcome is not None:
+                    outcomes.append(outcome)
+                progress.show(len(outcomes), run.left[0].name if run.left else "")
+    except KeyboardInterrupt:
+        return outcomes, True
+    return outcomes, False
+
+
+def _report(
+    args: argparse.Namespace,
+    files: Sequence[LocalFile],
+    outcomes: Sequence[FileOutcome],
+    interrupted: bool,
+    started: float,
+) -> int:
     done = {outcome.file for outcome in outcomes}
     left = [file for file in files if file not in done]
     shown = console()
-    shown.print(table(outcomes, args.out))
-    shown.print(summary(outcomes, left, time.monotonic() - started))
+    rows = table(outcomes, args.out)
+    if rows.row_count:
+        shown.print(rows)
+    spent = time.monotonic() - started
+    print(summary(outcomes, left, spent, folder=args.out, overwrite=args.overwrite), flush=True)
     for file in left:
         print(f"no outcome: {file.path}", file=sys.stderr)
-    return 1 if left else 0
-
-
-@contextmanager
-def _service(args: argparse.Namespace) -> Iterator[LocalRun]:
-    """Everything around the files: store, topic, events and the server, stopped in order at the end."""
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cutdrop-")))
-        chosen = {"MODEL": "embedded"} | dict(args.set)
-        cloud = LocalCloud(spill_folder=scratch, retry=RETRY, concurrency=DELIVERIES)
-        settings = Settings.from_env({**os.environ, **cloud.environment(), **chosen})
-        stack.enter_context(cloud)
-        log = args.log or scratch / "server.log"
-        server = ServerProcess({**cloud.environment(), **chosen}, log=log, ready_within_s=READY_WITHIN_S)
-        with console(stderr=True).status(f"starting the server, model {settings.model}"):
-            stack.enter_context(server)
-        cloud.eventarc.connect(server.url, f"{server.url}/dead-letter")
-        outcomes = stack.enter_context(args.outcomes.open("w", encoding="utf-8")) if args.outcomes else None
-        metadata = {f"cutdrop-{name}": value for name, value in args.option}
-        yield LocalRun(cloud, out=args.out, outcomes=outcomes, metadata=metadata, alive=server.check)
-
-
-def _follow(run: LocalRun, files: Sequence[LocalFile]) -> list[Outcome]:
-    """Every outcome, behind a progress bar."""
-    columns = (TextColumn("cutting out"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    outcomes = []
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=len(files))
-        for outcome in run(files):
-            outcomes.append(outcome)
-            progress.advance(task)
-    return outcomes
+    if interrupted:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    if left:
+        return NOT_DONE
+    failed = any(outcome.message.status == "failed" for outcome in outcomes)
+    return SOME_FAILED if args.strict and failed else DONE
 
 
 def _serve(args: argparse.Namespace, run: LocalRun) -> int:
-    """Until interrupted: upload what is new or changed, tell every outcome in a line."""
+    """Until interrupted: upload what is new or changed, print every outcome on a line."""
     print(f"watching {', '.join(map(str, args.paths))}; results in {args.out}; Ctrl-C ends it", flush=True)
-    for outcome in run(watch(args.paths, leave_out=args.out)):
-        print(line(outcome, args.out), flush=True)
-    return 0
+    for outcome in run(watch(args.paths, leave_out=args.out, images_only=args.images_only)):
+        if outcome is not None:
+            print(line(outcome, args.out), flush=True)
+    return DONE

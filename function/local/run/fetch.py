@@ -11,6 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from function.local.cloud import LOCAL_NAMES
 from function.local.run.checks import Refused
 from function.local.server_process import ROOT
 from function.settings import Settings
@@ -25,7 +26,7 @@ def fetch_missing(settings: Settings, environment: Mapping[str, str]) -> None:
     if not missing(settings):
         return
     command = (sys.executable, "-m", "function.local.run.fetch")
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}) as process:  # noqa: S603 - our own
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **LOCAL_NAMES, **environment}) as process:  # noqa: S603 - our own
         try:
             status = process.wait()
         except BaseException:
@@ -35,8 +36,9 @@ def fetch_missing(settings: Settings, environment: Mapping[str, str]) -> None:
         raise KeyboardInterrupt
     if status:
         raise Refused(
-            "without a network: --set MODEL=FOLDER with the file in it, --set MODEL_FOLDER=DIR with a cache that "
-            "`python -m shared.models.weights NAME --folder DIR` filled elsewhere, or --set MODEL=embedded"
+            "a checkpoint is missing. Without a network: --set MODEL=FOLDER that holds it, --set MODEL_FOLDER=DIR "
+            "with a cache that `python -m shared.models.weights NAME --folder DIR` filled elsewhere, or --set "
+            "MODEL=embedded"
         )
 
 

@@ -35,7 +35,7 @@ def collect(paths: Sequence[Path], *, leave_out: Path | None = None, images_only
     found: dict[Path, int] = {}  # resolved path -> how many of its last parts make its name
     for path in paths:
         for file, parts in _below(path, leave_out):
-            if not images_only or parts == 1 and file == path.resolve() or is_image(file):
+            if not images_only or file == path.resolve() or is_image(file):
                 found.setdefault(file, parts)
     if not found:
         hint = "" if leave_out is None else f" (files below {leave_out}, the folder for results, do not count)"

@@ -41,7 +41,7 @@ class ResultFolder:
         self, wanted: Path, write: Callable[[Path], None], name: str = "", *, picture_of: Path | None = None
     ) -> Path:
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        part = wanted.with_name(f".{os.getpid()}.part")
+        part = wanted.with_name(f".{os.getpid()}-part{wanted.suffix}")
         try:
             write(part)
             if not picture_of:
