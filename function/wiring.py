@@ -83,7 +83,7 @@ def build_decoder(settings: Settings) -> DecoderPool:
 
 def build_budget(decoder: DecoderPool) -> MemoryBudget:
     """What this container leaves for uploads beside all that this process holds now."""
-    held = memory.held_memory() + decoder.processes * memory.DECODER_PROCESS
+    held = memory.held_memory() + decoder.processes * memory.DECODER_PROCESS + decoder.kept_memory
     return MemoryBudget(memory.budget_for_uploads(held=held, limit=memory.memory_limit()))
 
 

@@ -9,30 +9,28 @@ process may hold, and hands results over by pickling; here each process has its 
 """
 
 import logging
-import mmap
 import multiprocessing
-import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from multiprocessing.reduction import recv_handle, send_handle
+from multiprocessing.reduction import send_handle
 
-import numpy as np
-from numpy.typing import NDArray
-
-from shared.decoder_process import Reply, Task, serve
+from shared.decoder_process import Allocation, Reply, Task, serve
 from shared.decoding import decode
 from shared.errors import CorruptImage, ImageTooComplex, RejectedUpload, ShuttingDown
 from shared.records import SourceImage
+from shared.segments import Segment, Segments
 
 PRELOAD = ["shared.decoder_process"]
 GRACE_S = 5.0  # beyond a file's own time, after which a process that does not even end is killed from here
 END_WITHIN_S = 0.2
 ATTEMPTS = 2  # at a file whose decoder is ended from outside
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
+KEPT_MEMORY = 400_000_000  # bytes of shared memory that stay for the next uploads: twelve pictures of 12 megapixels
 STOPPING = "this instance is stopping; the event goes to another one"
 START_WITHIN_S = 60.0  # seconds for the first process, which has the codecs imported
 
@@ -56,22 +54,34 @@ class _Decoder:
             raise RuntimeError("a decoder process does not start")
         self.pid: int = self._connection.recv()
 
-    def decode(self, data: bytes, task: Task) -> SourceImage:
+    def decode(self, data: bytes, task: Task, segments: Segments) -> SourceImage:
         """Raises RejectedUpload; EOFError or OSError if the process ended instead of answering."""
-        file = os.memfd_create("upload", os.MFD_CLOEXEC)
+        deadline = time.monotonic() + task.timeout_s + GRACE_S
+        file = segments.take(len(data))
+        file.memory[: len(data)] = data
+        taken: list[Segment] = []
         try:
-            _write(file, data)
             self._connection.send(task)
-            send_handle(self._connection, file, self.pid)
+            send_handle(self._connection, file.descriptor, self.pid)
+            reply = self._reply(deadline, segments, taken)
+            if reply.rejection:
+                raise reply.rejection(reply.reason, detail=reply.detail)
+            return _image(reply, segments, taken)
         finally:
-            os.close(file)
-        if not self._connection.poll(task.timeout_s + GRACE_S):
-            self.kill()
-            raise EOFError
-        reply: Reply = self._connection.recv()
-        if reply.rejection:
-            raise reply.rejection(reply.reason, detail=reply.detail)
-        return _received(self._connection, reply)
+            for segment in (file, *taken):
+                segments.give_back(segment)
+
+    def _reply(self, deadline: float, segments: Segments, taken: list[Segment]) -> Reply:
+        """The answer to a task; until it comes, the process is given the memory that it asks for."""
+        while True:
+            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+                self.kill()
+                raise EOFError
+            message: Allocation | Reply = self._connection.recv()
+            if isinstance(message, Reply):
+                return message
+            taken.append(segments.take(message.size))
+            send_handle(self._connection, taken[-1].descriptor, self.pid)
 
     @property
     def is_alive(self) -> bool:
@@ -104,6 +114,7 @@ class DecoderPool:
         self.processes = processes
         self._timeout_s = timeout_s
         self._target = target
+        self._segments = Segments(KEPT_MEMORY)
         self._in_place = processes == 0
         self._idle: queue.LifoQueue[_Decoder | None] = queue.LifoQueue()  # None = one that is not started yet
         for _ in range(processes):
@@ -123,6 +134,11 @@ class DecoderPool:
             decoders, self._all = self._all, set()
         for decoder in decoders:
             decoder.kill()
+
+    @property
+    def kept_memory(self) -> int:
+        """Bytes of shared memory that stay between uploads."""
+        return 0 if self._in_place else KEPT_MEMORY
 
     @property
     def pids(self) -> list[int]:
@@ -146,7 +162,7 @@ class DecoderPool:
             for attempt in range(ATTEMPTS):
                 decoder = decoder if decoder and decoder.is_alive else self._started(instead_of=decoder)
                 try:
-                    return decoder.decode(data, task)
+                    return decoder.decode(data, task, self._segments)
                 except (EOFError, OSError) as error:
                     ended, decoder = decoder, None
                     failure = self._failure(ended, task, last=attempt == ATTEMPTS - 1)
@@ -211,8 +227,11 @@ def _rejection(code: int, name: str, timeout_s: float, detail: str) -> RejectedU
     return CorruptImage(f"{name} is damaged in a way that ends its decoder.", detail=detail)
 
 
-def _received(connection: Connection, reply: Reply) -> SourceImage:
-    arrays = [_mapped(recv_handle(connection), shape) for shape in reply.shapes]
+def _image(reply: Reply, segments: Segments, taken: list[Segment]) -> SourceImage:
+    """The picture in segments, which are no longer among those taken: they go back with its arrays."""
+    used = [taken[place] for place in reply.places]
+    taken[:] = [segment for segment in taken if segment not in used]
+    arrays = [segments.array(segment, shape) for segment, shape in zip(used, reply.shapes, strict=True)]
     return SourceImage(
         rgb=arrays[0],
         alpha=arrays[1] if len(arrays) > 1 else None,
@@ -220,19 +239,3 @@ def _received(connection: Connection, reply: Reply) -> SourceImage:
         content_type=reply.content_type,
         notes=reply.notes,
     )
-
-
-def _mapped(descriptor: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The array behind a descriptor, which is closed; its memory is given back with the array."""
-    size = int(np.prod(shape))
-    try:
-        memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-    finally:
-        os.close(descriptor)
-    return np.frombuffer(memory, np.uint8).reshape(shape)
-
-
-def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]

@@ -10,7 +10,7 @@ import resource
 import signal
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle, send_handle
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 
 import cv2
@@ -37,11 +37,22 @@ class Task:
     memory: int
 
 
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A request for shared memory of so many bytes; its descriptor is the answer."""
+
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A picture, whose pixels follow as one descriptor per shape, or the reason why there is none."""
+    """A picture, or the reason why there is none.
 
-    shapes: tuple[tuple[int, ...], ...] = ()  # of rgb, and of alpha if there is one
+    shapes: of rgb, and of alpha if there is one. places: for each of them, the number of the allocation that holds it.
+    """
+
+    shapes: tuple[tuple[int, ...], ...] = ()
+    places: tuple[int, ...] = ()
     icc_profile: bytes = b""
     content_type: str = ""
     notes: dict[str, str] = field(default_factory=dict)
@@ -71,22 +82,18 @@ def serve(connection: Connection) -> None:
 
 def _answer(connection: Connection, task: Task, file: int) -> None:
     data = _contents(file, task.size)
-    memory, descriptors = SharedArrays(), list[int]()
+    arrays = SharedArrays(connection)
     signal.setitimer(signal.ITIMER_REAL, task.timeout_s)
     _limit_memory(task.memory)
     try:
-        image = decode(data, max_pixels=task.max_pixels, name=task.name, allocate=memory.allocate)
+        image = decode(data, max_pixels=task.max_pixels, name=task.name, allocate=arrays.allocate)
+        reply = _reply(image, arrays)
     except RejectedUpload as error:
         reply = Reply(rejection=type(error), reason=str(error), detail=error.detail)
-    else:
-        reply, descriptors = _reply(image, memory)
     finally:
         _limit_memory(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     connection.send(reply)
-    for descriptor in descriptors:
-        send_handle(connection, descriptor, os.getppid())
-    memory.close()
 
 
 def _contents(file: int, size: int) -> bytes:
@@ -99,15 +106,15 @@ def _contents(file: int, size: int) -> bytes:
         os.close(file)
 
 
-def _reply(image: SourceImage, memory: "SharedArrays") -> tuple[Reply, list[int]]:
-    arrays = [image.rgb] if image.alpha is None else [image.rgb, image.alpha]
-    reply = Reply(
-        shapes=tuple(array.shape for array in arrays),
+def _reply(image: SourceImage, arrays: "SharedArrays") -> Reply:
+    results = [image.rgb] if image.alpha is None else [image.rgb, image.alpha]
+    return Reply(
+        shapes=tuple(array.shape for array in results),
+        places=tuple(arrays.place(array) for array in results),
         icc_profile=image.icc_profile,
         content_type=image.content_type,
         notes=dict(image.notes),
     )
-    return reply, [memory.descriptor(array) for array in arrays]
 
 
 def _limit_memory(allowance: int) -> None:
@@ -125,34 +132,29 @@ def _limit_memory(allowance: int) -> None:
 
 
 class SharedArrays:
-    """Arrays in memory that another process can map by a descriptor."""
+    """Arrays in memory that the other end of the connection hands out."""
 
-    def __init__(self) -> None:
-        self._places: list[tuple[int, mmap.mmap, int]] = []  # descriptor, mapping, address
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._addresses: list[tuple[int, int]] = []  # address and size, by the number of the allocation
 
     def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """An array of uint8, cleared."""
+        """An array of uint8, not cleared."""
         size = int(np.prod(shape))
-        descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, max(size, 1))
-        mapping = mmap.mmap(descriptor, max(size, 1), flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-        array = np.frombuffer(mapping, np.uint8, size).reshape(shape)
-        self._places.append((descriptor, mapping, array.ctypes.data))
+        self._connection.send(Allocation(size))
+        descriptor = recv_handle(self._connection)
+        try:
+            memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        finally:
+            os.close(descriptor)
+        array = np.frombuffer(memory, np.uint8).reshape(shape)
+        self._addresses.append((array.ctypes.data, size))
         return array
 
-    def descriptor(self, array: NDArray[np.uint8]) -> int:
-        """Of the memory that holds exactly this array, which is copied if it lies elsewhere."""
-        if not array.flags.c_contiguous or not self._holds(array):
-            copy = self.allocate(array.shape)
-            copy[...] = array
-            array = copy
-        return next(descriptor for descriptor, _, address in self._places if address == array.ctypes.data)
-
-    def close(self) -> None:
-        """Forget the arrays; whoever mapped them keeps them."""
-        for descriptor, _, _ in self._places:
-            os.close(descriptor)
-        self._places.clear()
-
-    def _holds(self, array: NDArray[np.uint8]) -> bool:
-        return any(address == array.ctypes.data and len(mapping) == array.size for _, mapping, address in self._places)
+    def place(self, array: NDArray[np.uint8]) -> int:
+        """The number of the allocation that holds exactly this array, which is copied if it lies elsewhere."""
+        where = (array.ctypes.data, array.size)
+        if not array.flags.c_contiguous or where not in self._addresses:
+            self.allocate(array.shape)[...] = array
+            return len(self._addresses) - 1
+        return self._addresses.index(where)

@@ -154,13 +154,29 @@ def test_descriptors_and_memory_are_given_back(pool):
     def held() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), Path("/proc/self/maps").read_text().count("memfd:pixels")
 
-    image = pool(FILES["png with alpha"], max_pixels=ENOUGH)
-    assert held()[1] >= 1
-    del image
+    def read_all() -> None:
+        for data in FILES.values():
+            pool(data, max_pixels=ENOUGH)
+
+    read_all()
     before = held()
-    for data in FILES.values():
-        pool(data, max_pixels=ENOUGH)
+    for _ in range(3):
+        read_all()
     assert held() == before
+
+
+def test_pixels_of_a_picture_in_use_are_not_overwritten_by_the_next_ones(pool):
+    pictures = [
+        pool(encoded(np.full((40, 50, 3), level, np.uint8), "PNG"), max_pixels=ENOUGH) for level in range(0, 250, 10)
+    ]
+    view = pictures[0].rgb[5:9]
+    assert (
+        [int(one.rgb.min()) for one in pictures] == [int(one.rgb.max()) for one in pictures] == list(range(0, 250, 10))
+    )
+    pictures.clear()
+    for _ in range(5):
+        pool(FILES["png with alpha"], max_pixels=ENOUGH)
+    assert view.max() == 0  # a view keeps the memory of its picture
 
 
 def test_without_processes_files_are_decoded_in_place():
