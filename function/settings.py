@@ -10,8 +10,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
 from shared.errors import InvalidOptions, SettingsError
-from shared.options import DOCS, PARSERS, CutOptions, boolean, integer, number
+from shared.options import DOCS, PARSERS, CutOptions
 from shared.outputs import parse_outputs
+from shared.parsers import boolean, integer, number
 
 MIB = 1024 * 1024
 

@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 from PIL import ImageColor
 
 from shared.errors import InvalidOptions
+from shared.parsers import Parser, boolean, choice, integer, number
 
 
 class OutputFormat(StrEnum):
@@ -78,59 +79,13 @@ def _digits(number: Decimal) -> str:
     return f"{number:f}".removesuffix(".0")
 
 
-def number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError("is not a number") from None
-        if not low <= value <= high:
-            raise ValueError(f"is not between {low:g} and {high:g}")
-        return value + 0.0  # turns -0.0 into 0.0, so that both have the same key
-
-    return parse
-
-
-def integer(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
-    """A parser of integers from low to high; its ValueError ends a sentence that begins with name and text."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise ValueError("is not a whole number")
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError(f"is not between {low} and {high}")
-        if odd and value % 2 == 0:
-            raise ValueError("is not odd")
-        return value
-
-    return parse
-
-
-def _two_or_four(text: str) -> int:
+def _read_two_or_four(text: str) -> int:
     if text not in ("2", "4"):
         raise ValueError("is not 2 or 4")
     return int(text)
 
 
-def _choice(kind: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Callable[[str], StrEnum]:
-    def parse(text: str) -> StrEnum:
-        word = text.lower()
-        try:
-            return kind((aliases or {}).get(word, word))
-        except ValueError:
-            raise ValueError(f"is not one of {', '.join(kind)}") from None
-
-    return parse
-
-
-def boolean(text: str) -> bool:
-    """True or False from a word. Its ValueError ends a sentence that begins with name and text."""
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    try:
-        return words[text.lower()]
-    except KeyError:
-        raise ValueError("is not true or false") from None
+_two_or_four = Parser(_read_two_or_four, kind="choice", choices=("2", "4"))
 
 
 def _colour(text: str) -> str:
@@ -203,7 +158,8 @@ def _margin(text: str) -> Margin:
 
 
 def _option(default: object, parse: Callable[[str], object], doc: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "doc": doc})
+    parser = parse if isinstance(parse, Parser) else Parser(parse)
+    return field(default=default, metadata={"parse": parser, "doc": doc})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +168,7 @@ class CutOptions:
 
     mask_preset: MaskPreset = _option(
         MaskPreset.AUTO,
-        _choice(MaskPreset),
+        choice(MaskPreset),
         "standard | soft | off | auto (soft for matting checkpoints, else standard)",
     )
     mask_threshold: float = _option(
@@ -229,29 +185,31 @@ class CutOptions:
     )
     alpha_matting: AlphaMatting = _option(
         AlphaMatting.GUIDED,
-        _choice(AlphaMatting, {"true": "guided", "on": "guided", "false": "off"}),
+        choice(AlphaMatting, {"true": "guided", "on": "guided", "false": "off"}),
         "off | guided (alpha near edges, pulled along the line between local colour estimates) | vitmatte",
     )
     existing_alpha: ExistingAlpha = _option(
         ExistingAlpha.MULTIPLY,
-        _choice(ExistingAlpha),
+        choice(ExistingAlpha),
         "multiply | keep: of an upload that is transparent in places, its own alpha times the cutout's, or alone",
     )
     refine_foreground: bool = _option(True, boolean, "take the background's colour out of edge pixels")
     denoise: Denoise = _option(
-        Denoise.OFF, _choice(Denoise), "off | nlm: non-local means on the network's input; for measuring"
+        Denoise.OFF, choice(Denoise), "off | nlm: non-local means on the network's input; for measuring"
     )
     esrgan_stage: EsrganStage = _option(
         EsrganStage.OFF,
-        _choice(EsrganStage, {"false": "off", "true": "after"}),
+        choice(EsrganStage, {"false": "off", "true": "after"}),
         "off | after (enlarge the cutout) | before (enlarge the network's input; for measuring only)",
     )
     esrgan_scale: int = _option(2, _two_or_four, "2 or 4: how many times wider and higher")
     output_format: OutputFormat = _option(
-        OutputFormat.PNG, _choice(OutputFormat, {"jpeg": "jpg"}), "png | webp (lossless) | jpg (with bg_color) | zip"
+        OutputFormat.PNG, choice(OutputFormat, {"jpeg": "jpg"}), "png | webp (lossless) | jpg (with bg_color) | zip"
     )
-    channels: Channels = _option(Channels.RGBA, _choice(Channels), "rgba | alpha (the matte alone, grey)")
-    bg_color: str = _option("", _colour, "opaque colour behind the subject: rgb, rrggbb or a CSS name; empty = none")
+    channels: Channels = _option(Channels.RGBA, choice(Channels), "rgba | alpha (the matte alone, grey)")
+    bg_color: str = _option(
+        "", Parser(_colour, kind="colour"), "opaque colour behind the subject: rgb, rrggbb or a CSS name; empty = none"
+    )
     crop: bool = _option(False, boolean, "crop to the subject")
     crop_margin: Margin = _option(
         Margin(0, 0, 0, 0, False), _margin, "space around the crop: 1, 2 or 4 lengths in px or % of the subject"
@@ -333,5 +291,5 @@ def canonical_name(name: str) -> str:
     return "output_format" if plain == "format" else plain
 
 
-PARSERS: dict[str, Callable[[str], object]] = {f.name: f.metadata["parse"] for f in fields(CutOptions)}
+PARSERS: dict[str, Parser[Any]] = {f.name: f.metadata["parse"] for f in fields(CutOptions)}
 DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(CutOptions)}

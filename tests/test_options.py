@@ -208,3 +208,22 @@ def test_options_that_go_together_are_taken(texts):
 
 def test_every_option_is_documented():
     assert all(DOCS[option.name] for option in fields(CutOptions))
+
+
+def test_what_a_form_shows_of_an_option_is_what_its_parser_accepts():
+    kinds = {name: parser.kind for name, parser in PARSERS.items()}
+    assert kinds["mask_preset"] == kinds["esrgan_scale"] == "choice"
+    assert (kinds["crop"], kinds["bg_color"], kinds["crop_margin"]) == ("boolean", "colour", "text")
+    for name, parser in PARSERS.items():
+        for text in parser.choices or ("true", "false") * (parser.kind == "boolean"):
+            parser(text)
+        if parser.kind in ("number", "integer"):
+            assert parser(f"{parser.low:g}") == parser.low, name
+            with pytest.raises(ValueError, match="between"):
+                parser(f"{parser.high + 1:g}")
+    assert (PARSERS["mask_kernel"].low, PARSERS["mask_kernel"].high, PARSERS["mask_kernel"].step) == (1, 31, 2)
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest_name():
+    with pytest.raises(InvalidOptions, match="crp is not an option, crop is"):
+        CutOptions.from_texts({"crp": "true"})
