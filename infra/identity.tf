@@ -1,11 +1,18 @@
 # Who may do what: read this file as one list. Nobody is public; the only roles on the whole project are the three that
 # Google offers nowhere smaller. Whoever deploys needs iam.serviceAccounts.actAs on these accounts.
 
+locals {
+  member = "^(user|group|serviceAccount|domain|principal|principalSet):[^[:space:]]+$"
+}
+
 resource "google_service_account" "account" {
   for_each = {
     runtime  = "The service: reads uploads, writes results, announces outcomes"
     backfill = "The backfill job: the same, and it may read the bucket it works through"
-    trigger  = "Eventarc and Pub/Sub push: may call the service, nothing else"
+    finisher = "Announces what became of uploads that were given up: reads both buckets, writes none"
+    replay   = "The replay job: reads announced failures, sends their uploads to the service again"
+    trigger  = "Eventarc and Pub/Sub push: may call the service and the finisher, nothing else"
+    webhook  = "Signs what is pushed to webhook_urls; may do nothing here"
     build    = "Cloud Build: reads the source it was given, writes images"
   }
 
@@ -15,24 +22,25 @@ resource "google_service_account" "account" {
 }
 
 locals {
-  workers = toset(["runtime", "backfill"])
+  workers    = toset(["runtime", "backfill"])
+  announcers = toset(["runtime", "backfill", "finisher"])
 
   agent = { # Google's own accounts that work on our behalf
-    pubsub   = "service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
-    registry = "service-${data.google_project.this.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
-    run      = "service-${data.google_project.this.number}@serverless-robot-prod.iam.gserviceaccount.com"
+    pubsub   = "service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    registry = "service-${var.project_number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+    run      = "service-${var.project_number}@serverless-robot-prod.iam.gserviceaccount.com"
     storage  = data.google_storage_project_service_account.agent.email_address
   }
 }
 
-data "google_storage_project_service_account" "agent" { # asking for it also makes it
-  depends_on = [google_project_service.api]
-}
+# Asking for it also makes it. Without depends_on: it would be asked again whenever an API is added, and until the answer
+# every right of the agent would be planned anew. Cloud Storage is on in every project.
+data "google_storage_project_service_account" "agent" {}
 
-# ---- the two workers
+# ---- those that work on uploads
 
 resource "google_storage_bucket_iam_member" "reads_uploads" {
-  for_each = local.workers
+  for_each = local.announcers
   bucket   = google_storage_bucket.images["upload"].name
   role     = "roles/storage.objectViewer"
   member   = google_service_account.account[each.key].member
@@ -45,8 +53,14 @@ resource "google_storage_bucket_iam_member" "writes_results" { # and reads them:
   member   = google_service_account.account[each.key].member
 }
 
+resource "google_storage_bucket_iam_member" "finisher_reads_results" {
+  bucket = google_storage_bucket.images["output"].name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.account["finisher"].member
+}
+
 resource "google_pubsub_topic_iam_member" "announces" {
-  for_each = local.workers
+  for_each = local.announcers
   topic    = google_pubsub_topic.completion.id
   role     = "roles/pubsub.publisher"
   member   = google_service_account.account[each.key].member
@@ -89,18 +103,81 @@ resource "google_pubsub_topic_iam_member" "storage_announces" {
   member = "serviceAccount:${local.agent.storage}"
 }
 
+resource "google_cloud_run_v2_service_iam_member" "trigger_invokes_finisher" {
+  name     = google_cloud_run_v2_service.finisher.name
+  location = google_cloud_run_v2_service.finisher.location
+  role     = "roles/run.invoker"
+  member   = google_service_account.account["trigger"].member
+}
+
 # ---- dead letters: Pub/Sub's agent moves the message, taking it off one side and putting it on the other
 
 resource "google_pubsub_subscription_iam_member" "agent_takes_undelivered" {
-  subscription = local.upload_subscription
+  for_each = merge(
+    {
+      uploads  = local.upload_subscription
+      last-try = google_pubsub_subscription.last_try.name
+      replay   = google_pubsub_subscription.replay.name
+    },
+    { for name, subscription in google_pubsub_subscription.webhook : "webhook-${name}" => subscription.name },
+  )
+  subscription = each.value
   role         = "roles/pubsub.subscriber"
   member       = "serviceAccount:${local.agent.pubsub}"
 }
 
 resource "google_pubsub_topic_iam_member" "agent_dead_letters" {
-  topic  = google_pubsub_topic.dead_letter.id
+  for_each = merge(
+    { dead-letter = google_pubsub_topic.dead_letter.id, given-up = google_pubsub_topic.given_up.id },
+    { for topic in google_pubsub_topic.undelivered : "undelivered" => topic.id },
+  )
+  topic  = each.value
   role   = "roles/pubsub.publisher"
   member = "serviceAccount:${local.agent.pubsub}"
+}
+
+# ---- the replay
+
+resource "google_pubsub_subscription_iam_member" "replay_reads_failures" {
+  subscription = google_pubsub_subscription.failures.name
+  role         = "roles/pubsub.subscriber" # which may also rewind it
+  member       = google_service_account.account["replay"].member
+}
+
+resource "google_pubsub_topic_iam_member" "replay_sends" {
+  topic  = google_pubsub_topic.replay.id
+  role   = "roles/pubsub.publisher"
+  member = google_service_account.account["replay"].member
+}
+
+# ---- people
+
+resource "google_storage_bucket_iam_member" "uploader" {
+  for_each = toset(var.uploaders)
+  bucket   = google_storage_bucket.images["upload"].name
+  role     = "roles/storage.objectUser" # an upload over an existing name is a deletion, which a creator may not
+  member   = each.key
+}
+
+resource "google_storage_bucket_iam_member" "reader" {
+  for_each = toset(var.readers)
+  bucket   = google_storage_bucket.images["output"].name
+  role     = "roles/storage.objectViewer"
+  member   = each.key
+}
+
+resource "google_pubsub_topic_iam_member" "subscriber" { # to make a subscription of their own, in their project or this one
+  for_each = toset(var.subscribers)
+  topic    = google_pubsub_topic.completion.id
+  role     = "roles/pubsub.subscriber"
+  member   = each.key
+}
+
+resource "google_pubsub_subscription_iam_member" "subscriber" {
+  for_each     = { for pair in setproduct(var.subscribers, keys(google_pubsub_subscription.example)) : join(" ", pair) => pair }
+  subscription = google_pubsub_subscription.example[each.value[1]].name
+  role         = "roles/pubsub.subscriber"
+  member       = each.value[0]
 }
 
 # ---- the build

@@ -17,7 +17,7 @@ resource "google_cloud_run_v2_job" "backfill" {
       max_retries                   = var.backfill_retries
       execution_environment         = "EXECUTION_ENVIRONMENT_GEN2"
       encryption_key                = local.kms_key
-      gpu_zonal_redundancy_disabled = true
+      gpu_zonal_redundancy_disabled = !var.zonal_redundancy
 
       node_selector {
         accelerator = var.gpu

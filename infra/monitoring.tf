@@ -1,14 +1,15 @@
 # What is counted, what is shown, and what wakes somebody. The server writes one JSON line per upload; the metrics read it.
 
 locals {
-  log_of_service = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloud_run_v2_service.cutdrop.name}\""
-  metric_prefix  = replace(var.name, "-", "_") # so that the name is the same in PromQL
+  log_of_service  = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloud_run_v2_service.cutdrop.name}\""
+  log_of_services = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(\"${google_cloud_run_v2_service.cutdrop.name}\" OR \"${google_cloud_run_v2_service.finisher.name}\")"
+  metric_prefix   = replace(var.name, "-", "_") # so that the name is the same in PromQL
 }
 
 resource "google_logging_metric" "outcomes" {
   name        = "${local.metric_prefix}_outcomes"
   description = "Deliveries by what became of them: completed, failed (code says why), ignored, retry, crash."
-  filter      = "${local.log_of_service} AND jsonPayload.logger=\"cutdrop\" AND jsonPayload.status:*"
+  filter      = "${local.log_of_services} AND jsonPayload.logger=\"cutdrop\" AND jsonPayload.status:*"
 
   label_extractors = {
     status = "EXTRACT(jsonPayload.status)"
@@ -67,15 +68,26 @@ locals {
   of_run             = "monitored_resource=\"cloud_run_revision\""
   of_service         = "service_name=\"${google_cloud_run_v2_service.cutdrop.name}\""
   of_uploads         = "subscription_id=\"${local.upload_subscription}\""
-  of_dead_letters    = "subscription_id=\"${google_pubsub_subscription.dead_letter.name}\""
+  of_last_try        = "subscription_id=\"${google_pubsub_subscription.last_try.name}\""
+  of_given_up        = "subscription_id=\"${google_pubsub_subscription.given_up.name}\""
+  of_backfill        = "job_name=\"${google_cloud_run_v2_job.backfill.name}\""
+
+  # Failures of the service's own. The other codes are about the uploaded file, and no operator can mend those.
+  our_codes = ["gave_up", "network_failed", "output_refused", "source_unreadable"]
 
   uploads_rate = "sum(rate(${local.outcomes}{${local.of_run},status=~\"completed|failed\"}[30m]))"
 
   query = {
     dead_letters = "sum(increase(pubsub_googleapis_com:subscription_dead_letter_message_count{${local.of_uploads}}[10m]))"
     backlog_age  = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.of_uploads}})"
-    dead_age     = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.of_dead_letters}})"
-    failures     = "sum(rate(${local.outcomes}{${local.of_run},status=\"failed\"}[30m])) / ${local.uploads_rate}"
+    given_up     = "sum(increase(pubsub_googleapis_com:subscription_dead_letter_message_count{${local.of_last_try}}[10m]))"
+    dead_age     = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.of_last_try}})"
+    ending_age   = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.of_given_up}})"
+    failures     = "sum(rate(${local.outcomes}{${local.of_run},status=\"failed\",code=~\"${join("|", local.our_codes)}\"}[30m])) / ${local.uploads_rate}"
+    crashes      = "sum(increase(${local.outcomes}{${local.of_run},status=\"crash\"}[15m]))"
+    retries      = "60 * sum(rate(${local.outcomes}{${local.of_run},status=\"retry\"}[15m]))"
+    unpublished  = "sum(increase(${local.outcomes}{${local.of_run},code=\"publisher_unavailable\"}[15m]))"
+    backfill     = "sum(increase(run_googleapis_com:job_completed_task_attempt_count{${local.of_backfill},result=\"failed\"}[1h]))"
     uploads      = "1800 * ${local.uploads_rate}"
     p50          = "histogram_quantile(0.50, sum by (le) (rate(${local.latency}{${local.of_run}}[10m])))"
     p95          = "histogram_quantile(0.95, sum by (le) (rate(${local.latency}{${local.of_run}}[10m])))"
@@ -90,41 +102,121 @@ locals {
 
   alerts = {
     dead_letters = {
-      title    = "uploads were given up"
+      title    = "uploads are on their last try"
       severity = "ERROR"
       when     = "${local.query.dead_letters} > 0"
       lasting  = "0s"
-      advice   = "Delivered ${var.max_delivery_attempts} times without success; a failure message with code gave_up was published for each. README: 'Drain the dead letters'."
+      advice   = "Delivered ${var.max_delivery_attempts} times without success. They are tried ${var.last_try_attempts} times more, every 10 minutes: mend the cause meanwhile. infra/README.md: 'Dead letters'."
+    }
+    given_up = {
+      title    = "uploads were given up"
+      severity = "CRITICAL"
+      when     = "${local.query.given_up} > 0"
+      lasting  = "0s"
+      advice   = "The last try has failed as well; a failure message with code gave_up is published for each. When the cause is mended, send them again: infra/README.md: 'Replay'."
     }
     backlog = {
       title    = "uploads are waiting"
       severity = "WARNING"
-      when     = "${local.query.backlog_age} > ${var.alert_backlog_s} or ${local.query.dead_age} > ${var.alert_backlog_s}"
+      when     = "${local.query.backlog_age} > ${var.alert_backlog_s} or ${local.query.dead_age} > ${var.alert_backlog_s} or ${local.query.ending_age} > ${var.alert_backlog_s}"
       lasting  = "300s"
-      advice   = "The oldest upload waits longer than ${var.alert_backlog_s} s. Look at instances against max_instances and gpu_quota, then at the answers by code."
+      advice   = "The oldest upload waits longer than ${var.alert_backlog_s} s. Look at the chart 'Instances' against max_instances and the quotas (infra/README.md: 'Quotas'), then at 'Outcomes per second, by status and code'."
+    }
+    retries = {
+      title    = "uploads are handed back"
+      severity = "WARNING"
+      when     = "${local.query.retries} > ${var.alert_retry_rate}"
+      lasting  = "600s"
+      advice   = "More than ${var.alert_retry_rate} deliveries a minute are answered 'later'. The chart 'Outcomes per second, by status and code' says why: busy is load, the others are outages. infra/README.md: 'Read a failure'."
+    }
+    unpublished = {
+      title    = "outcomes cannot be announced"
+      severity = "ERROR"
+      when     = "${local.query.unpublished} > 0"
+      lasting  = "300s"
+      advice   = "The completion topic does not take messages (publisher_unavailable): its key, its schema or the right to publish. Results are stored, and announced by a later delivery. infra/README.md: 'Read a failure'."
+    }
+    crashes = {
+      title    = "uploads end in an unexpected error"
+      severity = "ERROR"
+      when     = "${local.query.crashes} > 0"
+      lasting  = "300s"
+      advice   = "A fault of the program: the log has its stack_trace. infra/README.md: 'Read a failure'."
+    }
+    backfill = {
+      title    = "backfill tasks fail"
+      severity = "WARNING"
+      when     = "${local.query.backfill} > 0"
+      lasting  = "0s"
+      advice   = "A task was killed or ended with an error; it is started again ${var.backfill_retries} times and goes on where it stopped. infra/README.md: 'Backfill'."
     }
     failures = {
       title    = "uploads fail"
       severity = "WARNING"
       when     = "${local.query.failures} > ${var.alert_failure_ratio} and ${local.query.uploads} >= 20" # one failure of one is no trend
       lasting  = "600s"
-      advice   = "More than ${var.alert_failure_ratio * 100} % of uploads end in a failure message. Codes are in the dashboard and in jsonPayload.code; README: 'Read a failure'."
+      advice   = "More than ${var.alert_failure_ratio * 100} % of uploads end in a failure of the service's own (${join(", ", local.our_codes)}). Chart 'Outcomes per second, by status and code'; infra/README.md: 'Read a failure'."
     }
     latency = {
       title    = "uploads take long"
       severity = "WARNING"
       when     = "${local.query.p95} > ${var.alert_p95_ms}"
       lasting  = "900s"
-      advice   = "95th percentile above ${var.alert_p95_ms} ms. jsonPayload.timings_ms says which step; a slow segment step with device cpu means that the GPU was not found."
+      advice   = "95th percentile above ${var.alert_p95_ms} ms. jsonPayload.timings_ms in the log says which step. infra/README.md: 'Read a failure'."
     }
     starts = {
       title    = "instances do not start"
       severity = "CRITICAL"
       when     = "${local.query.starts} > 0"
       lasting  = "0s"
-      advice   = "The start probe failed. Driver, wheel and reason are in the log with severity ERROR; README: 'When the GPU is not found'. Going back: pinned_revision or image_tag."
+      advice   = "The start probe failed. Driver, wheel and reason are in the log with severity ERROR; infra/README.md: 'The GPU is not found'. Going back: 'Change the model, go back'."
     }
   }
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each     = toset(var.alert_emails)
+  display_name = "${var.name}: ${each.key}"
+  type         = "email"
+  labels       = { email_address = each.key }
+  depends_on   = [google_project_service.api]
+}
+
+locals {
+  channels = concat(var.notification_channels, [for channel in google_monitoring_notification_channel.email : channel.id])
+}
+
+resource "google_billing_budget" "month" {
+  count = var.billing_account == "" ? 0 : 1
+
+  billing_account = var.billing_account
+  display_name    = "${var.project}: ${var.name}"
+
+  budget_filter {
+    projects = ["projects/${var.project_number}"]
+  }
+
+  amount {
+    specified_amount {
+      units = tostring(var.monthly_budget)
+    }
+  }
+
+  dynamic "threshold_rules" {
+    for_each = [0.5, 0.9, 1.0]
+    content {
+      threshold_percent = threshold_rules.value
+    }
+  }
+
+  dynamic "all_updates_rule" { # besides the billing account's administrators, who are always told
+    for_each = length(local.channels) > 0 ? [local.channels] : []
+    content {
+      monitoring_notification_channels = slice(all_updates_rule.value, 0, min(5, length(all_updates_rule.value)))
+    }
+  }
+
+  depends_on = [google_project_service.api]
 }
 
 resource "google_monitoring_alert_policy" "alert" {
@@ -133,7 +225,7 @@ resource "google_monitoring_alert_policy" "alert" {
   display_name          = "${var.name}: ${each.value.title}"
   severity              = each.value.severity
   combiner              = "OR"
-  notification_channels = var.notification_channels
+  notification_channels = local.channels
   user_labels           = var.labels
 
   conditions {
@@ -161,11 +253,13 @@ locals {
     ["Outcomes per second, by status and code", "1/s", [local.query.by_code]],
     ["Milliseconds per upload, 50th and 95th percentile", "ms", [local.query.p50, local.query.p95]],
     ["Uploads waiting", "", [local.query.waiting]],
-    ["Age of the oldest waiting upload and dead letter", "s", [local.query.backlog_age, local.query.dead_age]],
+    ["Age of the oldest waiting upload, last try and end", "s", [local.query.backlog_age, local.query.dead_age, local.query.ending_age]],
     ["Instances", "", [local.query.instances]],
     ["Answers per second, by HTTP status", "1/s", [local.query.answers]],
     ["CPU and memory in use, 95th percentile", "", [local.query.cpu, local.query.memory]],
-    ["Given up; starts that failed", "", [local.query.dead_letters, local.query.starts]],
+    ["Last tries; given up; starts that failed", "", [local.query.dead_letters, local.query.given_up, local.query.starts]],
+    ["Handed back per minute; not announced; unexpected errors", "", [local.query.retries, local.query.unpublished, local.query.crashes]],
+    ["Backfill: attempts of a task that failed", "", [local.query.backfill]],
   ]
 }
 

@@ -1,4 +1,4 @@
-# What the commands of the README's operator's guide need: `terraform -chdir=infra output -raw NAME`.
+# What the commands of the operator's guide (README.md here) need: `terraform -chdir=infra output -raw NAME`.
 
 output "upload_bucket" {
   description = "Drop images here."
@@ -16,8 +16,8 @@ output "completion_topic" {
 }
 
 output "subscriptions" {
-  description = "Example subscriptions by status."
-  value       = { for status, subscription in google_pubsub_subscription.outcome : status => subscription.id }
+  description = "Example subscriptions by status, if example_subscriptions is set."
+  value       = { for status, subscription in google_pubsub_subscription.example : status => subscription.id }
 }
 
 output "upload_subscription" {
@@ -31,8 +31,18 @@ output "dead_letter_topic" {
 }
 
 output "dead_letter_subscription" {
-  description = "Subscription that hands dead letters to the service; empty when all is well."
-  value       = google_pubsub_subscription.dead_letter.name
+  description = "Subscription that gives dead letters their last try; empty when all is well."
+  value       = google_pubsub_subscription.last_try.name
+}
+
+output "given_up_subscription" {
+  description = "Subscription that hands uploads that were given up to the finisher."
+  value       = google_pubsub_subscription.given_up.name
+}
+
+output "replay_job" {
+  description = "Name of the job that sends failures through the service again."
+  value       = google_cloud_run_v2_job.replay.name
 }
 
 output "region" {
@@ -76,6 +86,6 @@ output "backfill_job" {
 }
 
 output "dashboard" {
-  description = "Id of the dashboard."
-  value       = google_monitoring_dashboard.cutdrop.id
+  description = "Address of the dashboard."
+  value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${basename(google_monitoring_dashboard.cutdrop.id)}?project=${var.project}"
 }

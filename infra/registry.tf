@@ -8,6 +8,10 @@ resource "google_artifact_registry_repository" "images" {
   kms_key_name  = local.kms_key
   labels        = var.labels
 
+  vulnerability_scanning_config {
+    enablement_config = "INHERITED" # on, because containerscanning.googleapis.com is
+  }
+
   docker_config {
     immutable_tags = true # a tag means one image for ever, so image_tag is enough to roll back
   }

@@ -1,6 +1,22 @@
 # The service: one container with one GPU per instance, reachable by Eventarc and Pub/Sub only.
+#
+# It is a Cloud Run service that runs functions-framework, and not a google_cloudfunctions2_function: that API has no field
+# for a GPU, and its buildpack starts the framework's own command line, which forks after the import and so breaks CUDA.
 
 locals {
+  gpu_regions = { # as of July 2026; more_gpu_regions adds to them
+    nvidia-l4           = ["us-central1", "us-east4", "europe-west1", "europe-west4", "asia-southeast1"]
+    nvidia-rtx-pro-6000 = ["us-central1", "europe-west4", "asia-southeast1"]
+  }
+
+  # Measured with `python -m tests.benchmarks.memory`: an upload adds 10.3 bytes per pixel (JPEG of 48 megapixels);
+  # 16 leave room for 16 bits per channel. The file itself is held beside it. The process, CUDA and the largest
+  # checkpoint, which is read in single precision once, take the rest.
+  bytes_per_pixel   = 16
+  process_gib       = 4
+  bytes_per_upload  = local.bytes_per_pixel * tonumber(local.all_settings.MAX_PIXELS) + tonumber(local.all_settings.MAX_UPLOAD_BYTES)
+  memory_needed_gib = local.process_gib + var.concurrency * local.bytes_per_upload / 1073741824
+
   # The defaults of function/settings.py, spelled out to be read, and overridden by var.settings, in one place
   # (tests/test_infra.py compares both). What they mean and which values they take is in the README.
   setting_defaults = {
@@ -60,7 +76,8 @@ locals {
   }
 
   # The service takes an empty setting for an absent one; Cloud Run is not asked to keep it.
-  chosen_settings = { for name, value in merge(local.setting_defaults, var.settings) : name => value if value != "" }
+  all_settings    = merge(local.setting_defaults, var.settings)
+  chosen_settings = { for name, value in local.all_settings : name => value if value != "" }
   environment     = merge(local.chosen_settings, local.fixed_settings)
 }
 
@@ -77,7 +94,7 @@ resource "google_cloud_run_v2_service" "cutdrop" {
     max_instance_request_concurrency = var.concurrency
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     encryption_key                   = local.kms_key
-    gpu_zonal_redundancy_disabled    = true # redundancy has a smaller quota and a higher price; retries bridge a lost zone
+    gpu_zonal_redundancy_disabled    = !var.zonal_redundancy
 
     node_selector {
       accelerator = var.gpu
@@ -105,12 +122,14 @@ resource "google_cloud_run_v2_service" "cutdrop" {
         startup_cpu_boost = true
       }
 
-      # HTTP, not TCP: the port is open before the weights are on the GPU. 24 x 10 s is all that Cloud Run grants.
+      # HTTP, not TCP: the port is open before the weights are on the GPU. Cloud Run grants the probe 240 s, and before it
+      # an initial delay of up to 240 s; a cold start of about 25 s needs no delay, and an instance that is ready is asked at once.
       # No liveness probe: it would say nothing about the GPU, and its late answers under load would kill healthy instances.
       startup_probe {
-        period_seconds    = 10
-        failure_threshold = 24
-        timeout_seconds   = 5
+        initial_delay_seconds = 0
+        period_seconds        = 10
+        failure_threshold     = 24
+        timeout_seconds       = 5
         http_get {
           path = "/startup"
           port = 8080
@@ -137,6 +156,14 @@ resource "google_cloud_run_v2_service" "cutdrop" {
     precondition {
       condition     = tonumber(lookup(local.chosen_settings, "REQUEST_BUDGET_S", local.setting_defaults.REQUEST_BUDGET_S)) < var.request_timeout_s
       error_message = "REQUEST_BUDGET_S must be below request_timeout_s: the server gives work back before Cloud Run cuts it off."
+    }
+    precondition {
+      condition     = local.memory_needed_gib <= var.memory_gib
+      error_message = "concurrency uploads of MAX_PIXELS and MAX_UPLOAD_BYTES need ${ceil(local.memory_needed_gib)} GiB: lower one of them, or raise memory_gib."
+    }
+    precondition {
+      condition     = lookup(local.chosen_settings, "ALPHA_MATTING", "") != "vitmatte" || var.vitmatte_model != ""
+      error_message = "ALPHA_MATTING = vitmatte needs vitmatte_model: without it the network is not in the image and no instance would start."
     }
   }
 

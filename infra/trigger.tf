@@ -44,10 +44,12 @@ locals {
 
 # Eventarc makes the subscription with an ack deadline of 10 s (shorter than a cold start: every first upload would be
 # worked on twice), 24 h of retention and no dead-letter topic, and the provider cannot say otherwise. So gcloud does,
-# on the machine that runs Terraform; `check.upload_subscription` below tells at every plan whether it still holds.
+# on the machine that runs Terraform, which needs `gcloud auth login` beside Terraform's own credentials;
+# `check.upload_subscription` below tells at every plan whether it still holds. transport = "notification" needs no gcloud.
 resource "terraform_data" "eventarc_subscription" {
   count = var.transport == "eventarc" ? 1 : 0
 
+  input = local.eventarc_subscription
   triggers_replace = [
     local.eventarc_subscription,
     google_pubsub_topic.dead_letter.id,
@@ -58,12 +60,13 @@ resource "terraform_data" "eventarc_subscription" {
 
   provisioner "local-exec" {
     command = <<-EOT
-      gcloud pubsub subscriptions update "$SUBSCRIPTION" --quiet \
+      gcloud pubsub subscriptions update "$SUBSCRIPTION" --project="$PROJECT" --quiet \
         --ack-deadline="$ACK_DEADLINE" --message-retention-duration="$RETENTION" --expiration-period=never \
         --min-retry-delay="$MIN_BACKOFF" --max-retry-delay="$MAX_BACKOFF" \
         --dead-letter-topic="$DEAD_LETTER_TOPIC" --max-delivery-attempts="$ATTEMPTS"
     EOT
     environment = {
+      PROJECT           = var.project
       SUBSCRIPTION      = local.eventarc_subscription
       ACK_DEADLINE      = local.ack_deadline_s
       RETENTION         = local.retention
@@ -137,9 +140,8 @@ locals {
   upload_subscription = basename(coalesce(local.eventarc_subscription, one(google_pubsub_subscription.uploads[*].id)))
 }
 
-data "google_pubsub_subscription" "uploads" {
-  name       = local.upload_subscription
-  depends_on = [terraform_data.eventarc_subscription]
+data "google_pubsub_subscription" "uploads" { # read once the step above has run
+  name = basename(coalesce(one(terraform_data.eventarc_subscription[*].output), one(google_pubsub_subscription.uploads[*].id)))
 }
 
 check "upload_subscription" {

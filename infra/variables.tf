@@ -9,13 +9,32 @@ variable "project" {
   }
 }
 
+variable "project_number" {
+  description = "Number of the same project: `gcloud projects describe PROJECT --format 'value(projectNumber)'`. make deploy sets it."
+  type        = string
+  validation {
+    condition     = can(regex("^[0-9]{6,14}$", var.project_number))
+    error_message = "project_number must be the project's number, not its id."
+  }
+}
+
 variable "region" {
-  description = "Region of the service. L4: us-central1, us-east4, europe-west1, europe-west4, asia-southeast1."
+  description = "Region of the service. It must have the GPU: see local.gpu_regions."
   type        = string
   default     = "us-central1"
   validation {
-    condition     = can(regex("^[a-z]+-[a-z]+[0-9]$", var.region))
-    error_message = "region must be one region, such as europe-west4: GPUs are not offered in multi-regions."
+    condition     = contains(concat(local.gpu_regions[var.gpu], var.more_gpu_regions), var.region)
+    error_message = "Cloud Run does not have this gpu in this region, as far as local.gpu_regions knows. If Google has added it since: more_gpu_regions."
+  }
+}
+
+variable "more_gpu_regions" {
+  description = "Regions that have the GPU and are not in local.gpu_regions yet."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for region in var.more_gpu_regions : can(regex("^[a-z]+-[a-z]+[0-9]$", region))])
+    error_message = "more_gpu_regions must hold regions such as europe-west4: GPUs are not offered in multi-regions."
   }
 }
 
@@ -80,6 +99,58 @@ variable "settings" {
   }
 }
 
+# ---- what the image carries; `make deploy` passes it to the build, and builds again when it changes
+
+variable "model" {
+  description = "BiRefNet checkpoint in the image: embedded (demo) or a Hugging Face id."
+  type        = string
+  default     = "ZhengPeng7/BiRefNet-portrait"
+  validation {
+    condition     = var.model == "embedded" || can(regex("^[\\w.-]+/[\\w.-]+$", var.model))
+    error_message = "model must be embedded or a Hugging Face id: OWNER/NAME."
+  }
+}
+
+variable "model_revision" {
+  description = "Commit of that Hugging Face repository. Empty = the pinned one of a known checkpoint."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-f]{40})?$", var.model_revision))
+    error_message = "model_revision must be a commit of 40 hexadecimal digits."
+  }
+}
+
+variable "esrgan_model" {
+  description = "Real-ESRGAN checkpoint in the image."
+  type        = string
+  default     = "RealESRGAN_x2plus.pth"
+  validation {
+    condition     = contains(["RealESRGAN_x2plus.pth", "RealESRGAN_x4plus.pth", "realesr-general-x4v3.pth"], var.esrgan_model)
+    error_message = "esrgan_model must be one of the three published checkpoints, as in shared/models/realesrgan.py."
+  }
+}
+
+variable "vitmatte_model" {
+  description = "ViTMatte checkpoint in the image, which ALPHA_MATTING = \"vitmatte\" needs. Empty = none."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([\\w.-]+/[\\w.-]+)?$", var.vitmatte_model))
+    error_message = "vitmatte_model must be a Hugging Face id: OWNER/NAME. hustvl/vitmatte-small-composition-1k has a known sha256."
+  }
+}
+
+variable "vitmatte_revision" {
+  description = "Commit of that Hugging Face repository. Empty = its newest; the known checkpoint's sha256 is checked either way."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9a-f]{40})?$", var.vitmatte_revision))
+    error_message = "vitmatte_revision must be a commit of 40 hexadecimal digits."
+  }
+}
+
 # ---- how big
 
 variable "gpu" {
@@ -92,13 +163,39 @@ variable "gpu" {
   }
 }
 
+variable "zonal_redundancy" {
+  description = "Keep GPUs in reserve in a second zone. Costs more and has a quota of its own; without it, retries bridge a lost zone."
+  type        = bool
+  default     = false
+}
+
 variable "gpu_quota" {
-  description = "GPUs without zonal redundancy that the project may use in the region. A first deployment is granted 3."
+  description = "GPUs that the project may use in the region (quota NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion). A first deployment is granted 3."
   type        = number
   default     = 3
   validation {
     condition     = var.gpu_quota >= 1 && floor(var.gpu_quota) == var.gpu_quota
     error_message = "gpu_quota must be a whole number from 1."
+  }
+}
+
+variable "memory_quota_gib" {
+  description = "GiB of memory that the project's Cloud Run instances may have in the region (quota MemAllocPerProjectRegion). New projects: 40."
+  type        = number
+  default     = 40
+  validation {
+    condition     = var.memory_quota_gib >= local.finisher_memory_gib + var.memory_gib
+    error_message = "memory_quota_gib is less than one instance needs."
+  }
+}
+
+variable "cpu_quota" {
+  description = "vCPUs that the project's Cloud Run instances may have in the region (quota CpuAllocPerProjectRegion). New projects: 20."
+  type        = number
+  default     = 20
+  validation {
+    condition     = var.cpu_quota >= local.finisher_cpu + var.cpu
+    error_message = "cpu_quota is less than one instance needs."
   }
 }
 
@@ -113,9 +210,9 @@ variable "cpu" {
 }
 
 variable "memory_gib" {
-  description = "Memory of each instance in GiB; files in /tmp count. A 48 megapixel upload takes about 1 GiB while it is in work."
+  description = "Memory of each instance in GiB; files in /tmp count. local.memory_needed_gib says what concurrency and MAX_PIXELS take."
   type        = number
-  default     = 32
+  default     = 16
   validation {
     condition     = var.gpu == "nvidia-l4" ? var.memory_gib >= 16 && var.memory_gib <= 32 : var.memory_gib >= 80
     error_message = "memory_gib must be 16 to 32 beside an L4, at least 80 beside an RTX PRO 6000."
@@ -143,12 +240,20 @@ variable "min_instances" {
 }
 
 variable "max_instances" {
-  description = "Most instances of the service. With the backfill's tasks they must fit into gpu_quota, and a new revision starts beside the old one."
+  description = "Most instances of the service, and so the most that it can cost. A new revision's first instance, or the backfill, starts beside them."
   type        = number
-  default     = 2
+  default     = 1
   validation {
     condition     = var.max_instances >= 1 && var.max_instances + var.backfill_parallelism <= var.gpu_quota
     error_message = "max_instances must be from 1, and max_instances + backfill_parallelism <= gpu_quota: they share the quota, and an instance without GPU does not start."
+  }
+  validation {
+    condition     = (var.max_instances + var.backfill_parallelism) * var.memory_gib + local.finisher_memory_gib <= var.memory_quota_gib
+    error_message = "(max_instances + backfill_parallelism) * memory_gib, and 2 GiB for the finisher, must fit into memory_quota_gib (MemAllocPerProjectRegion)."
+  }
+  validation {
+    condition     = (var.max_instances + var.backfill_parallelism) * var.cpu + local.finisher_cpu <= var.cpu_quota
+    error_message = "(max_instances + backfill_parallelism) * cpu, and 1 for the finisher, must fit into cpu_quota (CpuAllocPerProjectRegion)."
   }
 }
 
@@ -175,13 +280,83 @@ variable "transport" {
 }
 
 variable "max_delivery_attempts" {
-  description = "Deliveries before an upload is dead-lettered. Refusals of a full service (429) count too: keep it high."
+  description = "Deliveries before an upload is dead-lettered: 100 are 15.6 hours. Refusals of a full service (429) count too: keep it high."
   type        = number
-  default     = 50
+  default     = 100
   validation {
     condition     = var.max_delivery_attempts >= 5 && var.max_delivery_attempts <= 100
     error_message = "max_delivery_attempts must be 5 to 100, which is what Pub/Sub takes."
   }
+}
+
+variable "last_try_attempts" {
+  description = "Deliveries of a dead letter, one every 10 minutes, before the upload is given up: 100 are 16.5 hours more."
+  type        = number
+  default     = 100
+  validation {
+    condition     = var.last_try_attempts >= 5 && var.last_try_attempts <= 100
+    error_message = "last_try_attempts must be 5 to 100, which is what Pub/Sub takes."
+  }
+}
+
+# ---- who may use it
+
+variable "uploaders" {
+  description = "Who may upload: members such as user:a@example.com, group:shop@example.com, serviceAccount:..."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.uploaders : can(regex(local.member, member))])
+    error_message = "uploaders must hold user:, group:, serviceAccount:, domain: or principalSet: members; nobody is public."
+  }
+}
+
+variable "readers" {
+  description = "Who may read the results. Members as in uploaders."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.readers : can(regex(local.member, member))])
+    error_message = "readers must hold user:, group:, serviceAccount:, domain: or principalSet: members; nobody is public."
+  }
+}
+
+variable "subscribers" {
+  description = "Who may subscribe to the outcomes. Members as in uploaders."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.subscribers : can(regex(local.member, member))])
+    error_message = "subscribers must hold user:, group:, serviceAccount:, domain: or principalSet: members; nobody is public."
+  }
+}
+
+# ---- where outcomes go
+
+variable "webhook_urls" {
+  description = "Addresses that every outcome is posted to, by a name for each: {shop = \"https://shop.example.com/cutouts\"}. Signed with OIDC, retried, dead-lettered."
+  type        = map(string)
+  default     = {}
+  validation {
+    condition     = alltrue([for name, url in var.webhook_urls : can(regex("^[a-z][a-z0-9-]{0,29}$", name)) && startswith(url, "https://")])
+    error_message = "webhook_urls must map short lower-case names to https:// addresses."
+  }
+}
+
+variable "outcomes_table" {
+  description = "BigQuery table that gets a row for every outcome: DATASET.TABLE; both are made. Empty = none."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^(\\w{1,1024}\\.\\w{1,1024})?$", var.outcomes_table))
+    error_message = "outcomes_table must be DATASET.TABLE, in letters, digits and underscores."
+  }
+}
+
+variable "example_subscriptions" {
+  description = "Make two pull subscriptions to try things with, one per status. They vanish after 31 days without a reader."
+  type        = bool
+  default     = false
 }
 
 # ---- how long things are kept, and how safely
@@ -234,6 +409,46 @@ variable "notification_channels" {
   }
 }
 
+variable "alert_emails" {
+  description = "Addresses that alerts are mailed to. Each is a channel beside notification_channels."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for email in var.alert_emails : can(regex("^[^@\\s]+@[^@\\s]+$", email))])
+    error_message = "alert_emails must hold e-mail addresses."
+  }
+}
+
+variable "alert_retry_rate" {
+  description = "Deliveries a minute, over 15 minutes, that are handed back for later and raise an alert."
+  type        = number
+  default     = 30
+  validation {
+    condition     = var.alert_retry_rate > 0
+    error_message = "alert_retry_rate must be positive."
+  }
+}
+
+variable "billing_account" {
+  description = "Billing account of the project, for the budget: 012345-6789AB-CDEF01. Needs the right to make budgets there. Empty = no budget."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6})?$", var.billing_account))
+    error_message = "billing_account must be three groups of six hexadecimal digits."
+  }
+}
+
+variable "monthly_budget" {
+  description = "Cost of the project in a month, in the billing account's currency, that alerts at half, at nine tenths and when reached. A budget stops nothing: max_instances does."
+  type        = number
+  default     = 200
+  validation {
+    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "monthly_budget must be a whole number from 1."
+  }
+}
+
 variable "alert_backlog_s" {
   description = "Age in seconds of the oldest waiting upload that raises an alert."
   type        = number
@@ -245,9 +460,9 @@ variable "alert_backlog_s" {
 }
 
 variable "alert_failure_ratio" {
-  description = "Share of uploads ending in a failure message, over 30 minutes, that raises an alert."
+  description = "Fraction of uploads, over 30 minutes, that end in a failure of the service's own, not of the uploaded file, and raise an alert."
   type        = number
-  default     = 0.2
+  default     = 0.05
   validation {
     condition     = var.alert_failure_ratio > 0 && var.alert_failure_ratio < 1
     error_message = "alert_failure_ratio must be between 0 and 1."

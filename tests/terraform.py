@@ -14,7 +14,10 @@ REFERENCE = re.compile(r"\$\{(var|local)\.(\w+)\}")
 
 @dataclass(frozen=True)
 class Terraform:
-    """`resources["type.name"]`, `variables["name"]`, `locals["name"]`, `outputs["name"]`; nested blocks are lists."""
+    """`resources["type.name"]`, `data["data.type.name"]`, `variables`, `locals`, `outputs` by their name.
+
+    Nested blocks are lists.
+    """
 
     folder: Path
 
@@ -37,6 +40,15 @@ class Terraform:
         return {
             f"{kind}.{name}": body
             for block in self._blocks("resource")
+            for kind, named in block.items()
+            for name, body in named.items()
+        }
+
+    @cached_property
+    def data(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"data.{kind}.{name}": body
+            for block in self._blocks("data")
             for kind, named in block.items()
             for name, body in named.items()
         }

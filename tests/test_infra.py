@@ -17,6 +17,8 @@ from tests.terraform import Terraform
 ROOT = Path(__file__).resolve().parents[1]
 INFRA = ROOT / "infra"
 SERVICE = "google_cloud_run_v2_service.cutdrop"
+FINISHER = "google_cloud_run_v2_service.finisher"
+REPLAY = "google_cloud_run_v2_job.replay"
 JOB = "google_cloud_run_v2_job.backfill"
 
 # which weights it carries: the Dockerfile
@@ -26,11 +28,12 @@ BY_THE_CLOUD = {"DEVICE", "REQUIRE_GPU"}  # meant to differ from the default
 
 ROLES = {
     "google_storage_bucket_iam_member": {"roles/storage.objectViewer", "roles/storage.objectUser"},
-    "google_pubsub_topic_iam_member": {"roles/pubsub.publisher"},
+    "google_pubsub_topic_iam_member": {"roles/pubsub.publisher", "roles/pubsub.subscriber"},
     "google_pubsub_subscription_iam_member": {"roles/pubsub.subscriber"},
     "google_cloud_run_v2_service_iam_member": {"roles/run.invoker"},
     "google_artifact_registry_repository_iam_member": {"roles/artifactregistry.writer"},
     "google_kms_crypto_key_iam_member": {"roles/cloudkms.cryptoKeyEncrypterDecrypter"},
+    "google_bigquery_dataset_iam_member": {"roles/bigquery.dataEditor"},
     "google_project_iam_member": {"roles/eventarc.eventReceiver", "roles/pubsub.publisher", "roles/logging.logWriter"},
 }
 
@@ -66,9 +69,12 @@ def roles_are_on_the_list(files: Terraform) -> Iterator[str]:
 
 def nobody_is_public(files: Terraform) -> Iterator[str]:
     yield from (f"{word} is a member" for word in ("allUsers", "allAuthenticatedUsers") if word in files.text)
-    service = files.resources[SERVICE]
-    if service.get("ingress") != "INGRESS_TRAFFIC_INTERNAL_ONLY" or service.get("invoker_iam_disabled"):
-        yield "the service can be called from outside"
+    for name, service in files.of("google_cloud_run_v2_service").items():
+        if service.get("ingress") != "INGRESS_TRAFFIC_INTERNAL_ONLY" or service.get("invoker_iam_disabled"):
+            yield f"{name} can be called from outside"
+    for name in ("uploaders", "readers", "subscribers"):
+        if "local.member" not in files.variables[name]["validation"][0]["condition"]:
+            yield f"{name} may hold allUsers"
 
 
 def buckets_are_private(files: Terraform) -> Iterator[str]:
@@ -81,8 +87,9 @@ def buckets_are_private(files: Terraform) -> Iterator[str]:
 
 def subscriptions_never_expire(files: Terraform) -> Iterator[str]:
     for name, body in files.of("google_pubsub_subscription").items():
-        if [policy.get("ttl") for policy in body.get("expiration_policy", [])] != [""]:
-            yield f"subscription {name} expires"
+        expected = "2678400s" if name == "example" else ""
+        if [policy.get("ttl") for policy in body.get("expiration_policy", [])] != [expected]:
+            yield f"subscription {name} does not expire as it should"
 
 
 def deadlines_nest(files: Terraform) -> Iterator[str]:
@@ -98,16 +105,23 @@ def deadlines_nest(files: Terraform) -> Iterator[str]:
     if files.value(files.resources[SERVICE]["template"][0]["timeout"]) != f"{timeout['default']}s":
         yield "the service's timeout is not request_timeout_s"
     for name, body in files.of("google_pubsub_subscription").items():
-        if "push_config" in body and files.value(body["ack_deadline_seconds"]) != ack:
+        if "push_config" in body and name != "webhook" and files.value(body["ack_deadline_seconds"]) != ack:
             yield f"subscription {name} does not wait for the answer"
 
 
-def instances_fit_into_the_quota(files: Terraform) -> Iterator[str]:
-    most, tasks = files.variables["max_instances"], files.variables["backfill_parallelism"]
-    if most["default"] + tasks["default"] > files.variables["gpu_quota"]["default"]:
-        yield "the defaults need more GPUs than there are"
-    if "var.max_instances + var.backfill_parallelism <= var.gpu_quota" not in most["validation"][0]["condition"]:
-        yield "more instances than GPUs are not refused"
+def instances_fit_into_the_quotas_of_a_new_project(files: Terraform) -> Iterator[str]:
+    default = {name: body.get("default") for name, body in files.variables.items()}
+    together = default["max_instances"] + default["backfill_parallelism"]
+    needed = {
+        "gpu_quota": together,
+        "memory_quota_gib": together * default["memory_gib"] + files.locals["finisher_memory_gib"],
+        "cpu_quota": together * default["cpu"] + files.locals["finisher_cpu"],
+    }
+    for name, granted in {"gpu_quota": 3, "memory_quota_gib": 40, "cpu_quota": 20}.items():
+        if not needed[name] <= default[name] <= granted:
+            yield f"the defaults need {needed[name]} of {name}, which has {default[name]}, and a new project {granted}"
+        if not any(f"<= var.{name}" in rule["condition"] for rule in files.variables["max_instances"]["validation"]):
+            yield f"more than {name} is not refused"
     scaling = files.resources[SERVICE]["template"][0]["scaling"][0]
     if scaling != {"min_instance_count": "${var.min_instances}", "max_instance_count": "${var.max_instances}"}:
         yield "the service's instances are not bounded by the variables"
@@ -120,6 +134,8 @@ def the_probe_waits_for_the_weights_within_240_s(files: Terraform) -> Iterator[s
     window = probe["period_seconds"] * probe["failure_threshold"]
     if not 200 <= window <= 240 or probe["timeout_seconds"] > probe["period_seconds"]:
         yield f"the probe gives {window} s"
+    if probe.get("initial_delay_seconds") != 0:
+        yield "an instance that is ready is left waiting"
     if probe.get("http_get", [{}])[0].get("path") != "/startup":
         yield "the probe does not ask /startup"
 
@@ -129,7 +145,7 @@ def each_instance_has_one_whole_gpu(files: Terraform) -> Iterator[str]:
     for where, part in (("service", template), ("job", files.resources[JOB]["template"][0]["template"][0])):
         if part["containers"][0]["resources"][0]["limits"].get("nvidia.com/gpu") != "1" or "node_selector" not in part:
             yield f"the {where} has no GPU"
-        if part.get("gpu_zonal_redundancy_disabled") is not True:
+        if part.get("gpu_zonal_redundancy_disabled") != "${!var.zonal_redundancy}":
             yield f"the {where} draws on another quota"
     if template["containers"][0]["resources"][0].get("cpu_idle") is not False:
         yield "the CPUs sleep between requests"
@@ -161,25 +177,197 @@ def both_transports_deliver_the_same_way(files: Terraform) -> Iterator[str]:
             yield f"gcloud's --{flag} is not {expected}"
     if flags.get("expiration-period") != "never":
         yield "the managed subscription expires"
+    if files.variables["max_delivery_attempts"]["default"] != 100:
+        yield "an upload is dead-lettered before its time"
 
 
-def dead_letters_reach_the_service(files: Terraform) -> Iterator[str]:
-    push = files.resources["google_pubsub_subscription.dead_letter"].get("push_config", [{}])[0]
-    if not push.get("push_endpoint", "").endswith(".uri}/dead-letter") or "oidc_token" not in push:
-        yield "dead letters are not pushed to /dead-letter"
-    roles = {
-        "google_pubsub_topic_iam_member.agent_dead_letters": "topic",
-        "google_pubsub_subscription_iam_member.agent_takes_undelivered": "subscription",
+def each_upload_gets_a_last_try_and_then_its_end(files: Terraform) -> Iterator[str]:
+    last, end = (files.resources[f"google_pubsub_subscription.{name}"] for name in ("last_try", "given_up"))
+    if last["topic"] != "${google_pubsub_topic.dead_letter.id}" or end["topic"] != "${google_pubsub_topic.given_up.id}":
+        yield "the stages are not in their order"
+    if last["push_config"][0]["push_endpoint"] != f"${{{SERVICE}.uri}}":
+        yield "the last try does not go to the service"
+    policy = last.get("dead_letter_policy", [{}])[0]
+    if policy.get("dead_letter_topic") != "${google_pubsub_topic.given_up.id}":
+        yield "what fails its last try gets no outcome"
+    if end["push_config"][0]["push_endpoint"] != f"${{{FINISHER}.uri}}/dead-letter" or "dead_letter_policy" in end:
+        yield "what is given up does not reach the finisher until it is announced"
+    hours = (policy.get("max_delivery_attempts"), files.value(last["retry_policy"][0]["minimum_backoff"]))
+    if hours != ("${var.last_try_attempts}", "600s") or files.variables["last_try_attempts"]["default"] != 100:
+        yield "the last try is shorter than the simulation says"
+
+
+def the_finisher_needs_no_gpu_and_no_network(files: Terraform) -> Iterator[str]:
+    template = files.resources[FINISHER]["template"][0]
+    container = template["containers"][0]
+    if container["image"] != "${local.image}" or container.get("command") != ["gunicorn", "-c", "function/finisher.py"]:
+        yield "the finisher is not the same image without a network"
+    if "node_selector" in template or "nvidia.com/gpu" in container["resources"][0]["limits"]:
+        yield "the finisher waits for a GPU"
+    if 'REQUIRE_GPU = "false"' not in files.text or 'DEVICE = "cpu"' not in files.text:
+        yield "the finisher does not start without a GPU"
+
+
+def pubsub_may_move_dead_letters_of_every_subscription_that_has_some(files: Terraform) -> Iterator[str]:
+    takes = files.resources["google_pubsub_subscription_iam_member.agent_takes_undelivered"]
+    puts = files.resources["google_pubsub_topic_iam_member.agent_dead_letters"]
+    if "agent.pubsub" not in takes["member"] or "agent.pubsub" not in puts["member"]:
+        yield "the rights are another's"
+    for name, body in files.of("google_pubsub_subscription").items():
+        if "dead_letter_policy" not in body:
+            continue
+        topic = re.sub(r"\W", "", body["dead_letter_policy"][0]["dead_letter_topic"].split(".")[1]).removesuffix("0")
+        if name != "uploads" and f"google_pubsub_subscription.{name}" not in str(takes["for_each"]):
+            yield f"Pub/Sub may not take dead letters from {name}"
+        if f"google_pubsub_topic.{topic}" not in str(puts["for_each"]):
+            yield f"Pub/Sub may not put dead letters on {topic}"
+    if "local.upload_subscription" not in str(takes["for_each"]):
+        yield "Pub/Sub may not take dead letters from the uploads"
+
+
+def failures_can_be_replayed(files: Terraform) -> Iterator[str]:
+    failures = files.resources["google_pubsub_subscription.failures"]
+    if failures.get("retain_acked_messages") is not True or failures["filter"] != 'attributes.status = "failed"':
+        yield "the failures of the last days are not kept"
+    if files.value(failures["message_retention_duration"]) != "2678400s":
+        yield "failures are kept for less than 31 days"
+    push = files.resources["google_pubsub_subscription.replay"]["push_config"][0]
+    if push["push_endpoint"] != f"${{{SERVICE}.uri}}":
+        yield "what is replayed does not reach the service"
+    container = files.resources[REPLAY]["template"][0]["template"][0]["containers"][0]
+    if container["command"] != ["python", "-m", "function.replay"]:
+        yield "the replay job runs something else"
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    if given.get("REPLAY_FAILURES") != "${google_pubsub_subscription.failures.id}":
+        yield "the replay job reads something else than the failures"
+
+
+def nothing_asks_the_cloud_again_when_an_api_is_added(files: Terraform) -> Iterator[str]:
+    for name, body in files.data.items():
+        if "depends_on" in body:
+            yield f"{name} is read again, and what is made of it is planned anew, when its dependency changes"
+        if name.startswith("data.google_project."):
+            yield "a project without the resource manager's API cannot be planned"
+    needed = {"serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com", "containerscanning.googleapis.com"}
+    for api in needed - set(re.findall(r'"(\w+\.googleapis\.com)"', files.text)):
+        yield f"{api} is enabled nowhere"
+
+
+def every_gcloud_names_its_project(files: Terraform) -> Iterator[str]:
+    for name, body in files.resources.items():
+        for provisioner in body.get("provisioner", []):
+            command = provisioner["local-exec"]["command"]
+            if "gcloud" in command and "--project=" not in command:
+                yield f"{name} runs gcloud on whatever project is configured"
+
+
+def a_network_that_the_image_lacks_is_refused_at_the_plan(files: Terraform) -> Iterator[str]:
+    guards = [guard["condition"] for guard in files.resources[SERVICE]["lifecycle"][0]["precondition"]]
+    if not any("vitmatte" in guard and "var.vitmatte_model" in guard for guard in guards):
+        yield "ALPHA_MATTING = vitmatte without vitmatte_model is not refused"
+    if not any("local.memory_needed_gib <= var.memory_gib" in guard for guard in guards):
+        yield "more uploads than fit into memory are not refused"
+
+
+def images_are_scanned(files: Terraform) -> Iterator[str]:
+    registry = files.resources["google_artifact_registry_repository.images"]
+    if registry.get("vulnerability_scanning_config", [{}])[0].get("enablement_config") != "INHERITED":
+        yield "images are not scanned for known vulnerabilities"
+
+
+def alerts_name_charts_and_headings_that_exist(files: Terraform) -> Iterator[str]:
+    guide = (files.folder / "README.md").read_text()
+    headings = set(re.findall(r"(?m)^#+ (.+)$", guide))
+    charts = {chart[0] for chart in files.locals["charts"]}
+    for name, alert in files.locals["alerts"].items():
+        named = set(re.findall(r"'([A-Z][^']+)'", alert["advice"]))
+        for missing in sorted(named - headings - charts):
+            yield f"the alert {name} names {missing!r}"
+        if not named & headings and name != "latency":
+            yield f"the alert {name} names no heading of infra/README.md"
+
+
+def the_failure_ratio_counts_our_failures_only(files: Terraform) -> Iterator[str]:
+    ours, known = set(files.locals["our_codes"]), _codes_of_rejections()
+    if ours - known:
+        yield f"{sorted(ours - known)} are no codes"
+    for code in ("unsupported_media", "corrupt_image", "invalid_options", "image_too_large", "source_gone"):
+        if code in ours:
+            yield f"{code} is the uploader's"
+    if "local.our_codes" not in files.locals["query"]["failures"]:
+        yield "the ratio counts other codes"
+
+
+def alerts_cover_outages_backfill_and_budget(files: Terraform) -> Iterator[str]:
+    needed = {
+        "dead_letters",
+        "given_up",
+        "backlog",
+        "retries",
+        "unpublished",
+        "crashes",
+        "backfill",
+        "failures",
+        "starts",
     }
-    for name, side in roles.items():
-        if "agent.pubsub" not in files.resources.get(name, {}).get("member", ""):
-            yield f"Pub/Sub may not move dead letters ({side})"
+    for name in sorted(needed - files.locals["alerts"].keys()):
+        yield f"no alert for {name}"
+    if files.resources["google_monitoring_alert_policy.alert"]["notification_channels"] != "${local.channels}":
+        yield "alerts are not mailed"
+    if "google_billing_budget.month" not in files.resources:
+        yield "no budget"
+
+
+def each_list_gives_its_people_their_role(files: Terraform) -> Iterator[str]:
+    for name, (kind, variable, role) in {
+        "uploader": ("google_storage_bucket_iam_member", "uploaders", "roles/storage.objectUser"),
+        "reader": ("google_storage_bucket_iam_member", "readers", "roles/storage.objectViewer"),
+        "subscriber": ("google_pubsub_topic_iam_member", "subscribers", "roles/pubsub.subscriber"),
+    }.items():
+        body = files.resources.get(f"{kind}.{name}", {})
+        if f"var.{variable}" not in str(body.get("for_each")) or body.get("role") != role:
+            yield f"{variable} do not get {role}"
+    webhook = files.resources["google_pubsub_subscription.webhook"]
+    if webhook["for_each"] != "${var.webhook_urls}" or "oidc_token" not in webhook["push_config"][0]:
+        yield "webhooks are not signed"
+    if "dead_letter_policy" not in webhook or "retry_policy" not in webhook:
+        yield "webhooks are not retried"
+    if "var.example_subscriptions" not in files.resources["google_pubsub_subscription.example"]["for_each"]:
+        yield "example subscriptions are made unasked"
+
+
+def the_outcomes_table_needs_no_schema(files: Terraform) -> Iterator[str]:
+    config = files.resources["google_pubsub_subscription.outcomes_table"]["bigquery_config"][0]
+    if config.get("use_topic_schema") or config.get("use_table_schema") or config.get("write_metadata") is not True:
+        yield "maps of the schema would have to become columns"
+    columns = re.findall(r'name = "(\w+)", type = "(\w+)"', files.text)
+    if ("data", "JSON") not in columns or len(columns) != 5:
+        yield "the table is not what Pub/Sub writes"
+
+
+def the_region_has_the_gpu(files: Terraform) -> Iterator[str]:
+    if "local.gpu_regions[var.gpu]" not in files.variables["region"]["validation"][0]["condition"]:
+        yield "a region without the GPU is not refused"
+    if files.variables["region"]["default"] not in files.locals["gpu_regions"]["nvidia-l4"]:
+        yield "the default region has no L4"
+
+
+def _codes_of_rejections() -> set[str]:
+    found: set[str] = set()
+    left = list(errors.RejectedUpload.__subclasses__())
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        found.add(getattr(kind, "code", ""))
+    return found
 
 
 def each_worker_has_its_own_account(files: Terraform) -> Iterator[str]:
     expected = {
         "runtime": files.resources[SERVICE]["template"][0],
         "backfill": files.resources[JOB]["template"][0]["template"][0],
+        "finisher": files.resources[FINISHER]["template"][0],
+        "replay": files.resources[REPLAY]["template"][0]["template"][0],
     }
     for account, part in expected.items():
         if part["service_account"] != f'${{google_service_account.account["{account}"].email}}':
@@ -215,11 +403,24 @@ PROMISES: list[Callable[[Terraform], Iterator[str]]] = [
     buckets_are_private,
     subscriptions_never_expire,
     deadlines_nest,
-    instances_fit_into_the_quota,
+    instances_fit_into_the_quotas_of_a_new_project,
     the_probe_waits_for_the_weights_within_240_s,
     each_instance_has_one_whole_gpu,
     both_transports_deliver_the_same_way,
-    dead_letters_reach_the_service,
+    each_upload_gets_a_last_try_and_then_its_end,
+    the_finisher_needs_no_gpu_and_no_network,
+    pubsub_may_move_dead_letters_of_every_subscription_that_has_some,
+    failures_can_be_replayed,
+    nothing_asks_the_cloud_again_when_an_api_is_added,
+    every_gcloud_names_its_project,
+    a_network_that_the_image_lacks_is_refused_at_the_plan,
+    images_are_scanned,
+    alerts_name_charts_and_headings_that_exist,
+    the_failure_ratio_counts_our_failures_only,
+    alerts_cover_outages_backfill_and_budget,
+    each_list_gives_its_people_their_role,
+    the_outcomes_table_needs_no_schema,
+    the_region_has_the_gpu,
     each_worker_has_its_own_account,
     variables_are_described_typed_and_validated,
     the_provider_is_pinned,
@@ -251,20 +452,40 @@ BREAKS = [  # file, line, what becomes of it, the promise that must notice
         'public_access_prevention = "inherited"',
         buckets_are_private,
     ),
-    ("messaging.tf", 'ttl = "" # never: it is idle', 'ttl = "2678400s" #', subscriptions_never_expire),
-    ("messaging.tf", "ack_deadline_s  = 600", "ack_deadline_s  = 500", deadlines_nest),
+    ("dead_letters.tf", 'ttl = "" # never: it is idle', 'ttl = "2678400s" #', subscriptions_never_expire),
+    ("messaging.tf", 'ttl = "2678400s"', 'ttl = ""', subscriptions_never_expire),
+    ("messaging.tf", "ack_deadline_s    = 600", "ack_deadline_s    = 500", deadlines_nest),
     ("variables.tf", "default     = 540", "default     = 240", deadlines_nest),
     ("variables.tf", "var.request_timeout_s < local.ack_deadline_s", "var.request_timeout_s <= 3600", deadlines_nest),
     (
         "variables.tf",
         "var.max_instances + var.backfill_parallelism <= var.gpu_quota",
         "var.max_instances <= 100",
-        instances_fit_into_the_quota,
+        instances_fit_into_the_quotas_of_a_new_project,
     ),
-    ("service.tf", "failure_threshold = 24", "failure_threshold = 60", the_probe_waits_for_the_weights_within_240_s),
+    ("variables.tf", "default     = 16\n", "default     = 32\n", instances_fit_into_the_quotas_of_a_new_project),
+    ("variables.tf", "<= var.cpu_quota", "<= 1000", instances_fit_into_the_quotas_of_a_new_project),
+    (
+        "dead_letters.tf",
+        "finisher_memory_gib = 2",
+        "finisher_memory_gib = 9",
+        instances_fit_into_the_quotas_of_a_new_project,
+    ),
+    (
+        "service.tf",
+        "failure_threshold     = 24",
+        "failure_threshold = 60",
+        the_probe_waits_for_the_weights_within_240_s,
+    ),
+    (
+        "service.tf",
+        "initial_delay_seconds = 0",
+        "initial_delay_seconds = 240",
+        the_probe_waits_for_the_weights_within_240_s,
+    ),
     ("service.tf", 'path = "/startup"', 'path = "/"', the_probe_waits_for_the_weights_within_240_s),
     ("service.tf", "cpu_idle          = false", "cpu_idle          = true", each_instance_has_one_whole_gpu),
-    ("job.tf", "gpu_zonal_redundancy_disabled = true", "", each_instance_has_one_whole_gpu),
+    ("job.tf", "gpu_zonal_redundancy_disabled = !var.zonal_redundancy", "", each_instance_has_one_whole_gpu),
     (
         "trigger.tf",
         'var.transport == "notification" ? 1 : 0\n\n  bucket',
@@ -278,7 +499,100 @@ BREAKS = [  # file, line, what becomes of it, the promise that must notice
         "ACK_DEADLINE      = 10",
         both_transports_deliver_the_same_way,
     ),
-    ("messaging.tf", ".uri}/dead-letter", ".uri}/", dead_letters_reach_the_service),
+    ("variables.tf", "default     = 100\n", "default     = 50\n", both_transports_deliver_the_same_way),
+    ("dead_letters.tf", ".uri}/dead-letter", ".uri}/", each_upload_gets_a_last_try_and_then_its_end),
+    (
+        "dead_letters.tf",
+        "dead_letter_topic     = google_pubsub_topic.given_up.id",
+        "dead_letter_topic     = google_pubsub_topic.dead_letter.id",
+        each_upload_gets_a_last_try_and_then_its_end,
+    ),
+    (
+        "dead_letters.tf",
+        "minimum_backoff = local.maximum_backoff",
+        "minimum_backoff = local.minimum_backoff",
+        each_upload_gets_a_last_try_and_then_its_end,
+    ),
+    ("dead_letters.tf", "function/finisher.py", "function/server.py", the_finisher_needs_no_gpu_and_no_network),
+    ("dead_letters.tf", ', REQUIRE_GPU = "false"', "", the_finisher_needs_no_gpu_and_no_network),
+    (
+        "identity.tf",
+        "      replay   = google_pubsub_subscription.replay.name\n",
+        "",
+        pubsub_may_move_dead_letters_of_every_subscription_that_has_some,
+    ),
+    (
+        "identity.tf",
+        ", given-up = google_pubsub_topic.given_up.id",
+        "",
+        pubsub_may_move_dead_letters_of_every_subscription_that_has_some,
+    ),
+    ("replay.tf", "retain_acked_messages      = true", "", failures_can_be_replayed),
+    ("replay.tf", '"function.replay"', '"function.backfill"', failures_can_be_replayed),
+    (
+        "identity.tf",
+        '"google_storage_project_service_account" "agent" {}',
+        '"google_storage_project_service_account" "agent" {\n  depends_on = [google_project_service.api]\n}',
+        nothing_asks_the_cloud_again_when_an_api_is_added,
+    ),
+    (
+        "versions.tf",
+        '    "cloudresourcemanager.googleapis.com",\n',
+        "",
+        nothing_asks_the_cloud_again_when_an_api_is_added,
+    ),
+    ("trigger.tf", '--project="$PROJECT" ', "", every_gcloud_names_its_project),
+    ("service.tf", '|| var.vitmatte_model != ""', "|| true", a_network_that_the_image_lacks_is_refused_at_the_plan),
+    (
+        "service.tf",
+        "local.memory_needed_gib <= var.memory_gib",
+        "true",
+        a_network_that_the_image_lacks_is_refused_at_the_plan,
+    ),
+    ("registry.tf", '"INHERITED"', '"DISABLED"', images_are_scanned),
+    (
+        "monitoring.tf",
+        "infra/README.md: 'Replay'",
+        "infra/README.md: 'Drain'",
+        alerts_name_charts_and_headings_that_exist,
+    ),
+    ("README.md", "### Quotas", "### Limits", alerts_name_charts_and_headings_that_exist),
+    ("monitoring.tf", '["Instances", ""', '["Machines", ""', alerts_name_charts_and_headings_that_exist),
+    ("monitoring.tf", '["gave_up", ', '["gave_up", "corrupt_image", ', the_failure_ratio_counts_our_failures_only),
+    ("monitoring.tf", '["gave_up", ', '["gave_upp", ', the_failure_ratio_counts_our_failures_only),
+    (
+        "monitoring.tf",
+        "    unpublished = {\n      title",
+        "    silent = {\n      title",
+        alerts_cover_outages_backfill_and_budget,
+    ),
+    (
+        "monitoring.tf",
+        "notification_channels = local.channels",
+        "notification_channels = []",
+        alerts_cover_outages_backfill_and_budget,
+    ),
+    ("identity.tf", "toset(var.readers)", "toset([])", each_list_gives_its_people_their_role),
+    (
+        "messaging.tf",
+        'toset(var.example_subscriptions ? ["completed", "failed"] : [])',
+        'toset(["completed", "failed"])',
+        each_list_gives_its_people_their_role,
+    ),
+    (
+        "messaging.tf",
+        "    write_metadata = true",
+        "    write_metadata = true\n    use_topic_schema = true",
+        the_outcomes_table_needs_no_schema,
+    ),
+    (
+        "messaging.tf",
+        'name = "data", type = "JSON"',
+        'name = "data", type = "BYTES"',
+        the_outcomes_table_needs_no_schema,
+    ),
+    ("variables.tf", "local.gpu_regions[var.gpu]", '["moon-base1"]', the_region_has_the_gpu),
+    ("variables.tf", "can(regex(local.member, member))", "true", nobody_is_public),
     ("job.tf", 'account["backfill"]', 'account["runtime"]', each_worker_has_its_own_account),
     ("variables.tf", "Age at which uploads are deleted; 0 = never.", "", variables_are_described_typed_and_validated),
     ("versions.tf", ">= 7.44", ">= 5.0", the_provider_is_pinned),
@@ -331,7 +645,12 @@ def test_the_one_imperative_step_corrects_a_subscription_as_eventarc_makes_it(tm
     step = Terraform(INFRA).resources["terraform_data.eventarc_subscription"]["provisioner"][0]["local-exec"]
     command = step["command"].removeprefix("<<-EOT").removesuffix("EOT").replace("--expiration-period=never", "")
     project, values = "projects/test", {"RETENTION": "604800s", "MIN_BACKOFF": "10s", "MAX_BACKOFF": "600s"}
-    values |= {"ACK_DEADLINE": "600", "ATTEMPTS": "50", "SUBSCRIPTION": f"{project}/subscriptions/eventarc-1"}
+    values |= {
+        "ACK_DEADLINE": "600",
+        "ATTEMPTS": "100",
+        "PROJECT": "test",
+        "SUBSCRIPTION": f"{project}/subscriptions/eventarc-1",
+    }
     values |= {"DEAD_LETTER_TOPIC": f"{project}/topics/dead-letter"}
     assert values.keys() == step["environment"].keys()
     with GooglePubSub() as emulator, pytest.MonkeyPatch.context() as environment:
@@ -353,4 +672,4 @@ def test_the_one_imperative_step_corrects_a_subscription_as_eventarc_makes_it(tm
     assert (after.ack_deadline_seconds, after.push_config.push_endpoint) == (600, "http://127.0.0.1:9/")
     assert (after.message_retention_duration.days, after.retry_policy.maximum_backoff.seconds) == (7, 600)
     assert after.dead_letter_policy.dead_letter_topic == values["DEAD_LETTER_TOPIC"]
-    assert after.dead_letter_policy.max_delivery_attempts == 50
+    assert after.dead_letter_policy.max_delivery_attempts == 100
