@@ -35,7 +35,7 @@ from shared.errors import (
 )
 from shared.events import needs_look_up
 from shared.memory import MemoryBudget
-from shared.messages import CompletionMessage, completed, failed
+from shared.messages import REPLAYED_NOTE, CompletionMessage, completed, failed
 from shared.records import EncodedImage, StoredObject, Upload
 from shared.report import KEY, SOURCE, SOURCE_GENERATION, FurtherOutput, output_metadata, result_metadata
 
@@ -287,6 +287,8 @@ class Handler:
         )
 
     def _publish(self, message: CompletionMessage, progress: UploadProgress) -> HandledUpload:
+        if progress.upload.replayed:
+            message = replace(message, notes={**message.notes, REPLAYED_NOTE: progress.upload.replayed})
         self._publisher.publish(message)
         return HandledUpload(
             status=message.status,

@@ -20,6 +20,7 @@ from shared.records import Upload
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 NOTIFIED = "OBJECT_FINALIZE"
+REPLAYED = "replayed"  # attribute of a notification that `function.replay` sent, a moment in RFC 3339
 LARGEST = 2**63 - 1  # generations and sizes are int64
 RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})")
 
@@ -61,7 +62,7 @@ def needs_look_up(upload: Upload) -> bool:
 def _from_notification(attributes: Mapping[str, str], data: bytes, message_id: str) -> Upload:
     if attributes["eventType"] != NOTIFIED:
         raise UnreadableEvent(f"a notification of type {attributes['eventType'][:100]!r} announces no upload")
-    context = {"id": message_id, "time": attributes.get("eventTime")}
+    context = {"id": message_id, "time": attributes.get("eventTime"), REPLAYED: attributes.get(REPLAYED)}
     if data:
         return _from_object(_object(data, "data"), context)
     named = {"bucketId": "bucket", "objectId": "name", "objectGeneration": "generation"}
@@ -79,6 +80,7 @@ def _from_object(resource: Mapping[str, Any], context: Mapping[str, Any]) -> Upl
         metadata=_texts(resource.get("metadata"), "metadata"),
         event_id=_text(context, "id"),
         event_time=_moment(resource.get("timeCreated")) or _moment(context.get("time")),
+        replayed=_moment(context.get(REPLAYED)),
         traceparent=_extension(context, "traceparent"),
         tracestate=_extension(context, "tracestate"),
     )

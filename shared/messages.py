@@ -44,6 +44,7 @@ from shared.report import (
 SCHEMA = 1
 IN_ATTRIBUTES = {"time", "review", "trace"}  # fields that the data does not have
 TYPES = {"completed": "dev.cutdrop.image.completed.v1", "failed": "dev.cutdrop.image.failed.v1"}
+REPLAYED_NOTE = "replayed"  # when an operator sent the upload through the service again
 ATTRIBUTE_LIMIT = 1024  # bytes of UTF-8 in one Pub/Sub attribute value
 NOT_IN_ATTRIBUTES = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # CloudEvents 1.0, section "Type System", String
 
@@ -183,7 +184,7 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
     data = {"schema": SCHEMA} | {name: value for name, value in to_json(message).items() if name not in IN_ATTRIBUTES}
     attributes = {
         "ce-specversion": "1.0",
-        "ce-id": message.key,
+        "ce-id": _event_id(message),
         "ce-source": f"//storage.googleapis.com/projects/_/buckets/{message.source.bucket}",
         "ce-type": TYPES[message.status],
         "ce-subject": _attribute(f"objects/{message.source.name}"),
@@ -194,6 +195,12 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
     optional = {"ce-time": message.time, **asdict(message.trace)}
     attributes |= {name: text for name, text in optional.items() if text}
     return compact(data).encode(), attributes
+
+
+def _event_id(message: CompletionMessage) -> str:
+    """The key; a replay's outcome is an event of its own, which a subscriber that knows the key has not seen."""
+    replayed = message.notes.get(REPLAYED_NOTE)
+    return f"{message.key}-{replayed}" if replayed else message.key
 
 
 def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:

@@ -32,6 +32,7 @@ class Upload:
     event_time: str = ""  # RFC 3339, when the object was finalized
     traceparent: str = ""  # of the event, W3C Trace Context
     tracestate: str = ""
+    replayed: str = ""  # RFC 3339, when an operator sent this event again; empty = it was not
 
     @property
     def uri(self) -> str:

@@ -84,7 +84,7 @@ class Service:
 
 
 def about(message: PublishedMessage) -> str:
-    return message.attributes["ce-subject"].removeprefix("objects/")
+    return message.attributes.get("ce-subject", "").removeprefix("objects/")  # empty: of another topic
 
 
 @contextmanager

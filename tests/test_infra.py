@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ def deadlines_nest(files: Terraform) -> Iterator[str]:
 
 
 def instances_fit_into_the_quotas_of_a_new_project(files: Terraform) -> Iterator[str]:
-    default = {name: body.get("default") for name, body in files.variables.items()}
+    default: dict[str, Any] = {name: body.get("default") for name, body in files.variables.items()}
     together = default["max_instances"] + default["backfill_parallelism"]
     needed = {
         "gpu_quota": together,
@@ -546,7 +547,7 @@ BREAKS = [  # file, line, what becomes of it, the promise that must notice
     (
         "service.tf",
         "local.memory_needed_gib <= var.memory_gib",
-        "true",
+        "var.memory_gib > 0",
         a_network_that_the_image_lacks_is_refused_at_the_plan,
     ),
     ("registry.tf", '"INHERITED"', '"DISABLED"', images_are_scanned),

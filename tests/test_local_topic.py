@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -97,6 +98,18 @@ def test_messages_come_out_as_they_went_in_and_in_order(both):
     assert [message.message_id for message in received] == ids
     assert len(set(ids)) == 20
     assert all(message.publish_time.year >= 2024 for message in received)
+
+
+def test_a_subscription_that_retains_its_messages_goes_back_to_a_moment(both):
+    topic = new_topic(both)
+    subscription = both.subscribe(topic, retain_acked_messages=True)
+    for data in (b"one", b"two"):
+        both.publish(topic, data)
+    moment = both.pull(subscription, 2)[1].message.publish_time
+    for since, expected in ((moment, [b"two"]), (moment - timedelta(hours=1), [b"one", b"two"])):
+        both.subscriber.seek(request={"subscription": subscription, "time": since})
+        assert [item.message.data for item in both.pull(subscription, len(expected))] == expected
+    assert not both.subscriber.pull(subscription=subscription, max_messages=1, return_immediately=True, timeout=10)
 
 
 def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(both):

@@ -14,7 +14,8 @@ from pathlib import Path
 from shared.errors import CutdropError
 
 ROOT = Path(__file__).resolve().parents[2]  # the repository: the server's working directory
-GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "function/server.py")
+GUNICORN = (sys.executable, "-m", "gunicorn", "-c")
+SERVICE = "function/server.py"
 TAIL = 4000  # characters of the log that an error quotes
 
 
@@ -26,13 +27,20 @@ class ServerProcess:
     """`with ServerProcess(environment, log=path) as server: ... server.url`.
 
     environment: settings, added to this process's own environment; PORT is chosen here.
-    log: file that takes the server's standard output and error.
+    log: file that takes the server's standard output and error. config: which gunicorn configuration is started.
     """
 
     def __init__(
-        self, environment: Mapping[str, str], *, log: Path, ready_within_s: float = 120, stop_within_s: float = 12
+        self,
+        environment: Mapping[str, str],
+        *,
+        log: Path,
+        config: str = SERVICE,
+        ready_within_s: float = 120,
+        stop_within_s: float = 12,
     ) -> None:
         self.log = log
+        self._command = (*GUNICORN, config)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {**os.environ, **environment, "PORT": str(self.port)}
@@ -57,7 +65,7 @@ class ServerProcess:
         with self.log.open("ab") as output:
             # A session of its own: Ctrl-C reaches this process only, which then stops the server in order.
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                GUNICORN, cwd=ROOT, env=self._environment, stdout=output, stderr=output, start_new_session=True
+                self._command, cwd=ROOT, env=self._environment, stdout=output, stderr=output, start_new_session=True
             )
         try:
             self._wait_until_ready()

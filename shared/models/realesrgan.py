@@ -94,6 +94,12 @@ def is_here(name: str, folder: Path) -> bool:
     return (folder / Path(release.path).name if release else Path(name)).is_file()
 
 
+def sha256_of(name: str) -> str:
+    """The hash that `load` gives this checkpoint, without opening it."""
+    release = PUBLISHED.get(name.removesuffix(".pth"))
+    return release.sha256 if release else hashlib.sha256(Path(name).read_bytes()).hexdigest()
+
+
 def _open(path: Path) -> "ImageModelDescriptor":
     from spandrel import ImageModelDescriptor, ModelLoader  # slow to import: only for who enlarges
 

@@ -58,6 +58,7 @@ def service_handlers(topics: Topics) -> tuple[grpc.GenericRpcHandler, grpc.Gener
         "Pull": _unary(subscriber.pull, types.PullRequest, types.PullResponse),
         "Acknowledge": _unary(subscriber.acknowledge, types.AcknowledgeRequest, _Empty),
         "ModifyAckDeadline": _unary(subscriber.modify_ack_deadline, types.ModifyAckDeadlineRequest, _Empty),
+        "Seek": _unary(subscriber.seek, types.SeekRequest, types.SeekResponse),
         "StreamingPull": grpc.stream_stream_rpc_method_handler(
             subscriber.streaming_pull,
             request_deserializer=types.StreamingPullRequest.deserialize,
@@ -135,6 +136,11 @@ class _Subscriber:
 
     def acknowledge(self, request: types.AcknowledgeRequest) -> None:
         self._topics.subscription(request.subscription).acknowledge(request.ack_ids)
+
+    def seek(self, request: types.SeekRequest) -> types.SeekResponse:
+        _unimplemented(request.snapshot)
+        self._topics.subscription(request.subscription).seek(request.time)
+        return types.SeekResponse()
 
     def modify_ack_deadline(self, request: types.ModifyAckDeadlineRequest) -> None:
         self._topics.subscription(request.subscription).extend(request.ack_ids, request.ack_deadline_seconds)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
 
@@ -54,13 +55,17 @@ class _Outstanding:
 
 
 class Subscription:
-    """At-least-once delivery of one topic's messages, in the order in which they were published."""
+    """At-least-once delivery of one topic's messages, in the order in which they were published.
 
-    def __init__(self, name: str, topic: str, ack_deadline_s: int, text_filter: str) -> None:
+    retain: keep what is acknowledged, so that `seek` finds it.
+    """
+
+    def __init__(self, name: str, topic: str, ack_deadline_s: int, text_filter: str, *, retain: bool = False) -> None:
         self.name, self.topic = name, topic
         self.ack_deadline_s, self.filter_text = ack_deadline_s, text_filter
         self._wanted = compile_filter(text_filter)
         self._waiting: deque[PubsubMessage] = deque()
+        self._retained: list[PubsubMessage] | None = [] if retain else None
         self._outstanding: dict[str, _Outstanding] = {}
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -69,6 +74,8 @@ class Subscription:
         if self._wanted(message.attributes):
             with self._changed:
                 self._waiting.append(message)
+                if self._retained is not None:
+                    self._retained.append(message)
                 self._changed.notify_all()
 
     def pull(self, limit: int, wait_s: float) -> list[ReceivedMessage]:
@@ -86,6 +93,15 @@ class Subscription:
         with self._changed:
             for ack_id in ack_ids:
                 self._outstanding.pop(ack_id, None)
+
+    def seek(self, moment: datetime) -> None:
+        """Deliver everything that was published from then on, again if need be, and nothing from before."""
+        with self._changed:
+            outstanding = [item.message for item in self._outstanding.values()]
+            known = self._retained if self._retained is not None else [*outstanding, *self._waiting]
+            self._outstanding.clear()
+            self._waiting = deque(message for message in known if message.publish_time >= moment)
+            self._changed.notify_all()
 
     def extend(self, ack_ids: Iterable[str], seconds: int) -> None:
         """Move the deadline; 0 seconds: deliver the message again at once."""

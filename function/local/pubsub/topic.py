@@ -142,7 +142,13 @@ class LocalTopics:
                 raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"Subscription already exists (resource={asked.name}).")
             topic = self._topic(asked.topic)
             try:
-                made = Subscription(asked.name, asked.topic, asked.ack_deadline_seconds or 10, asked.filter)
+                made = Subscription(
+                    asked.name,
+                    asked.topic,
+                    asked.ack_deadline_seconds or 10,
+                    asked.filter,
+                    retain=asked.retain_acked_messages,
+                )
             except ValueError as error:
                 raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
             self._subscriptions[asked.name] = made

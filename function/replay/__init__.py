@@ -1,0 +1,1 @@
+"""Failures go through the service again, once their cause is mended."""
