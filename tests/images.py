@@ -43,6 +43,16 @@ def encoded(pixels, kind, mode=None, **settings):
     return file.getvalue()
 
 
+def scans(number, side=2000):
+    """A progressive JPEG of an empty picture with so many scans that each say nothing new."""
+    plain = encoded(np.zeros((16, 16), np.uint8), "JPEG", progressive=True)
+    frame = plain.index(b"\xff\xc2")
+    plain = plain[: frame + 5] + struct.pack(">HH", side, side) + plain[frame + 9 :]
+    at = plain.index(b"\xff\xda")
+    one = b"\xff\xda\x00\x08\x01\x01\x00\x01\x01\x00" + bytes(60)
+    return plain[:at] + one * number + b"\xff\xd9"
+
+
 def exif(orientation):
     """EXIF with an orientation, a camera's name and a place."""
     tags = Image.Exif()

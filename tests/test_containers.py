@@ -25,6 +25,7 @@ from tests.images import (
     picture,
     png_chunk,
     rgb_profile,
+    scans,
     soft_disc,
     stored,
     tiff,
@@ -425,16 +426,6 @@ def test_pages_that_lead_in_a_circle_end():
 
 
 # What costs too much
-
-
-def scans(number, side=2000):
-    """A progressive JPEG of an empty picture with so many scans that each say nothing new."""
-    plain = encoded(np.zeros((16, 16), np.uint8), "JPEG", progressive=True)
-    frame = plain.index(b"\xff\xc2")
-    plain = plain[: frame + 5] + struct.pack(">HH", side, side) + plain[frame + 9 :]
-    at = plain.index(b"\xff\xda")
-    one = b"\xff\xda\x00\x08\x01\x01\x00\x01\x01\x00" + bytes(60)
-    return plain[:at] + one * number + b"\xff\xd9"
 
 
 @pytest.mark.parametrize("number", [501, 1000, 100_000])

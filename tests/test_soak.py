@@ -11,9 +11,9 @@ from typing import Any, cast
 from google.cloud import storage
 
 from function.local import PublishedMessage
-from tests.benchmarks.soak import Audit, Step, Told, plan, soak
+from tests.benchmarks.soak import POISON, Audit, Step, Told, plan, soak
 
-UPLOADS, SEED = 20, 5
+UPLOADS, SEED, POISON_ONE_IN = 18, 43, 2
 
 
 def test_a_seed_gives_the_same_plan_with_every_kind_of_trouble_in_it():
@@ -28,12 +28,13 @@ def test_a_seed_gives_the_same_plan_with_every_kind_of_trouble_in_it():
     assert 150 < sum(bool(step.publish_fault) for step in steps) < 250
 
 
-def test_no_upload_is_lost_or_wrong_although_the_server_is_killed(tmp_path: Path):
-    steps = plan(UPLOADS, SEED, 1)
+def test_no_upload_is_lost_or_wrong_although_the_server_is_killed_and_decoders_loop_crash_and_grow(tmp_path: Path):
+    steps = plan(UPLOADS, SEED, 1, POISON_ONE_IN)
     assert any(step.store_fault or step.publish_fault for step in steps)
     assert any(step.duplicated for step in steps)
-    audit = soak(UPLOADS, SEED, 1, tmp_path)
-    assert (audit.lost, audit.wrong, audit.gave_up) == ([], [], 0), audit
+    assert {step.poison for step in steps} == {"", *POISON}
+    audit = soak(UPLOADS, SEED, 1, tmp_path, POISON_ONE_IN)
+    assert (audit.lost, audit.wrong, audit.gave_up, audit.restarts) == ([], [], 0, 0), audit
     assert audit.generations >= UPLOADS
     assert sum(audit.signals.values()) == 1
 

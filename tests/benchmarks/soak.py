@@ -1,13 +1,17 @@
 """Uploads through the real server while everything around it fails, and an audit of what came out.
 
-    python -m tests.benchmarks.soak [--uploads 200] [--seed 1] [--kills 6]
+    python -m tests.benchmarks.soak [--uploads 200] [--seed 1] [--kills 6] [--poison 50]
 
 One seed gives one plan: which upload is what image, delivered twice, overwritten, deleted, met by which fault of the
 store or of the topic, and after which upload the server gets SIGKILL or SIGTERM. The model is a small random one: its
-cutouts do not matter, only that equal images give equal files. Exit status 1 if an upload is lost or wrong.
+cutouts do not matter, only that equal images give equal files. The reader of GIF files is one that loops, crashes or
+grows if a file asks for it (tests/hostile_decoders.py). Exit status 1 if an upload is lost or wrong, or if the server
+ended by itself.
 """
 
 import argparse
+import io
+import itertools
 import json
 import os
 import random
@@ -24,24 +28,40 @@ from pathlib import Path
 import grpc
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from PIL import Image
 
 from function.local import LocalCloud, PublishedMessage, RetryPolicy, ServerProcess
 from function.local.storage.faults import Effect, Fault
 from function.local.storage.objects import Finalized
 from tests.conftest import photo, save_tiny_model
+from tests.hostile_decoders import CRASH, GROW, GROW_SLOWLY, LOOP
+from tests.images import scans
 
+HOSTILE_SERVER = "tests/hostile_server.py"
 RETRY = RetryPolicy(first_backoff_s=0.1, longest_backoff_s=2.0, max_attempts=100)
 WINDOW = 10  # uploads that are put while deliveries are held, then delivered in one order or the other
 IMAGES = 12  # different images
 STORE_FAULTS = (Effect.STATUS, Effect.RESET, Effect.LOSE_RESPONSE, Effect.DELAY)
+
+
+def asking_for(behaviour: bytes) -> bytes:
+    """A GIF for the broken reader."""
+    file = io.BytesIO()
+    Image.new("P", (96, 64)).save(file, "GIF", comment=behaviour)
+    return file.getvalue()
+
+
 POISON = {  # name -> its bytes and the codes that may come of it
     "no-image": (b"not an image at all", {"unsupported_media"}),
     "cut-short": (photo()[:-200], {"corrupt_image"}),
     "empty": (b"", {"unsupported_media"}),
     "header-only": (photo()[:40], {"corrupt_image", "unsupported_media"}),
-    "scan-bomb": (photo()[:-2] + b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11\x00\x3f\x00" * 2000 + b"\xff\xd9",
-                  {"completed", "corrupt_image", "image_too_complex", "unsupported_media"}),
-}  # fmt: skip
+    "scan-bomb": (scans(1000), {"image_too_complex"}),
+    "looping": (asking_for(LOOP), {"image_too_complex"}),
+    "crashing": (asking_for(CRASH), {"corrupt_image"}),
+    "growing": (asking_for(GROW), {"image_too_complex"}),
+    "growing-slowly": (asking_for(GROW_SLOWLY), {"image_too_complex"}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +79,14 @@ class Step:
     server_gets: signal.Signals | None = None  # after this upload
 
 
-def plan(uploads: int, seed: int, signals: int) -> list[Step]:
-    """The same steps for the same seed."""
+def plan(uploads: int, seed: int, signals: int, poison_one_in: int = 50) -> list[Step]:
+    """The same steps for the same seed. Every kind of poison is as frequent as the others."""
     source = random.Random(seed)
+    poisons = itertools.cycle(source.sample(sorted(POISON), len(POISON)))
     signalled = set(source.sample(range(uploads), min(signals, uploads)))
     steps = []
     for number in range(uploads):
-        poison = source.choice(sorted(POISON)) if source.random() < 1 / 50 else ""
+        poison = next(poisons) if source.random() < 1 / poison_one_in else ""
         then = "" if poison else source.choices(("", "overwrite", "delete"), (0.92, 0.05, 0.03))[0]
         fault = source.choice(STORE_FAULTS) if source.random() < 0.10 else None
         places = ("insert",) if fault is Effect.LOSE_RESPONSE else ("download", "insert", "get")
@@ -103,7 +124,13 @@ class Soak:
         self.steps, self.source = steps, random.Random(seed)
         self.cloud = LocalCloud(retry=RETRY, concurrency=6)
         save_tiny_model(folder / "model")
-        self.environment = {"MODEL": str(folder / "model"), "CONCURRENCY": "4", "OMP_NUM_THREADS": "1"}
+        self.environment = {
+            "MODEL": str(folder / "model"),
+            "CONCURRENCY": "4",
+            "DECODE_PROCESSES": "2",
+            "DECODE_TIMEOUT_S": "2",
+            "OMP_NUM_THREADS": "1",
+        }
         self.log = folder / "server.log"
         self.generations: dict[tuple[str, str], Told] = {}
         self.signals: Counter[str] = Counter()
@@ -116,11 +143,12 @@ class Soak:
             )
             cloud.store.subscribe(self._note)
             environment = {**cloud.environment(), **self.environment}
-            with client, ServerProcess(environment, log=self.log) as server:
-                before = resident(server.pid)
+            with client, ServerProcess(environment, log=self.log, config=HOSTILE_SERVER) as server:
                 cloud.eventarc.connect(server.url, f"{server.url}/dead-letter")
+                before = 0.0
                 for first in range(0, len(self.steps), WINDOW):
                     self._window(self.steps[first : first + WINDOW], client.bucket(cloud.upload_bucket), server)
+                    before = before or resident(server.pid)
                 cloud.store.faults.clear()
                 cloud.eventarc.wait(timeout=600)
                 return self._audit(client.bucket(cloud.output_bucket), before, resident(server.pid))
@@ -200,6 +228,7 @@ class Soak:
         twice = [name for name, times in self.written.items() if times > 1 and not name.startswith(".")]
         changed = {f"{told.step.name}.png" for told in self.generations.values() if told.step.then == "overwrite"}
         audit.wrong += [f"{name} was written more than once" for name in twice if name not in changed]
+        audit.restarts = self.log.read_text().count('"ready with') - 1 - sum(self.signals.values())
         audit.deliveries = len(self.cloud.eventarc.attempts)
         audit.redeliveries = sum(attempt.number > 1 for attempt in self.cloud.eventarc.attempts)
         return audit
@@ -209,10 +238,11 @@ class Soak:
 class Audit:
     """What came out. lost: generations without a message. wrong: everything else that breaks the promise."""
 
-    rss_before: float  # MB, after the first start
+    rss_before: float  # MB, of server and decoders, after the first uploads
     rss_after: float
     signals: dict[str, int]
     gave_up: int
+    restarts: int = 0  # of a server that ended without a signal of this run
     generations: int = 0
     deliveries: int = 0
     redeliveries: int = 0
@@ -260,6 +290,7 @@ class Audit:
             "dead letters": self.gave_up,
             "server ended by": ", ".join(f"{count} x {name}" for name, count in sorted(self.signals.items()))
             or "nothing",
+            "ended by itself": f"{self.restarts} times",
             "seconds to the message": f"p50 {statistics.median(ordered or [0.0]):.2f}, p99 {p99:.2f}",
             "resident memory": f"{self.rss_before:.0f} MB at first, {self.rss_after:.0f} MB at the end",
         }
@@ -284,8 +315,8 @@ def resident(pid: int) -> float:
     return total / 1e6
 
 
-def soak(uploads: int, seed: int, signals: int, folder: Path) -> Audit:
-    return Soak(plan(uploads, seed, signals), folder, seed=seed).run()
+def soak(uploads: int, seed: int, signals: int, folder: Path, poison_one_in: int = 50) -> Audit:
+    return Soak(plan(uploads, seed, signals, poison_one_in), folder, seed=seed).run()
 
 
 def main() -> int:
@@ -293,13 +324,14 @@ def main() -> int:
     parser.add_argument("--uploads", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=6, help="how often the server gets SIGKILL or SIGTERM")
+    parser.add_argument("--poison", type=int, default=50, help="one upload in so many is a poison file")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        audit = soak(given.uploads, given.seed, given.kills, Path(folder))
+        audit = soak(given.uploads, given.seed, given.kills, Path(folder), given.poison)
         print(f"{'uploads, seed':24} {given.uploads}, {given.seed}\n{audit}")
         print(f"{'in all':24} {time.monotonic() - began:.0f} s")
-    return 1 if audit.lost or audit.wrong else 0
+    return 1 if audit.lost or audit.wrong or audit.restarts else 0
 
 
 if __name__ == "__main__":
