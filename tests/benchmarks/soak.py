@@ -167,8 +167,11 @@ class Soak:
                 self._change(step, bucket)
             if step.server_gets is not None:
                 self._signal(step.server_gets, server)
-        while len(self.cloud.eventarc.attempts) < len(self.generations) - 3 * WINDOW:
-            time.sleep(0.05)  # not more than a few windows ahead of the deliveries
+        while self._acknowledged() < len(self.generations) - 3 * WINDOW:
+            time.sleep(0.1)  # not more than a few windows ahead of the deliveries
+
+    def _acknowledged(self) -> int:
+        return len({attempt.message.id for attempt in self.cloud.eventarc.attempts if attempt.acknowledged})
 
     def _put(self, step: Step, bucket: storage.Bucket) -> None:
         cloud = self.cloud
