@@ -33,8 +33,9 @@ from shared.errors import (
     StorageUnavailable,
     UploadMissing,
 )
-from shared.messages import CompletionMessage, serialise
+from shared.messages import serialise
 from shared.records import EncodedImage, StoredObject, Upload
+from shared.subscriber.messages import CompletionMessage
 
 TIMEOUT_S = (5.0, 20.0)  # to connect; between two pieces of an answer
 STORAGE_DEADLINE_S = 45.0  # after which a storage request is not tried again

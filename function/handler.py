@@ -35,9 +35,10 @@ from shared.errors import (
 )
 from shared.events import needs_look_up
 from shared.memory import MemoryBudget
-from shared.messages import REPLAYED_NOTE, CompletionMessage, completed, failed
+from shared.messages import completed, failed
 from shared.records import EncodedImage, StoredObject, Upload
 from shared.report import KEY, SOURCE, SOURCE_GENERATION, FurtherOutput, output_metadata, result_metadata
+from shared.subscriber.message_types import REPLAYED_NOTE, CompletionMessage
 
 OWN_FOLDERS = (ATTEMPTS_FOLDER, ".backfill/")  # under OUTPUT_PREFIX in the output bucket: this service's own notes
 WRITE_ATTEMPTS = 4  # each failed one means that another delivery stored something in the meantime

@@ -6,9 +6,9 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from shared.messages import CompletionMessage
 from shared.options import CutOptions
 from shared.records import Cutout, EncodedImage, ModelInfo, SourceImage, StoredObject, Upload
+from shared.subscriber.messages import CompletionMessage
 
 
 class ObjectStore(Protocol):

@@ -11,7 +11,7 @@ locals {
 resource "google_pubsub_schema" "completion" {
   name       = "${var.name}-completion"
   type       = "AVRO"
-  definition = file("${path.module}/completion.avsc")
+  definition = file("${path.module}/../shared/subscriber/completion.avsc")
   depends_on = [google_project_service.api]
 }
 

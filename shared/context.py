@@ -1,9 +1,9 @@
 """What an uploader or an event sent along with an upload, bounded and checked, for its message."""
 
 import re
-from dataclasses import dataclass
 
 from shared.records import Upload
+from shared.subscriber.message_types import Trace
 
 OURS = "cutdrop-"  # keys of custom metadata that begin with this are options or this service's own
 TRACE_KEYS = ("traceparent", "tracestate")
@@ -11,14 +11,6 @@ METADATA_BYTES = 2048  # of an uploader's keys and values that are sent on, UTF-
 LONGEST_KEY = 256  # bytes
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """W3C Trace Context; empty = none. https://www.w3.org/TR/trace-context/."""
-
-    traceparent: str = ""
-    tracestate: str = ""
 
 
 def uploader_metadata(upload: Upload) -> dict[str, str]:

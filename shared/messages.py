@@ -1,118 +1,41 @@
-"""The completion message, the service's public contract: record <-> JSON data and CloudEvents attributes.
+"""The completion message as the service makes it: record -> JSON data and CloudEvents attributes.
 
-Data, UTF-8 JSON (fields are only ever added; no nulls: what is unknown is empty or 0; generations are text):
-
-    {"schema": 1, "status": "completed", "code": "", "reason": "", "key": "...",
-     "source": {"bucket", "name", "generation", "content_type", "bytes", "width", "height", "metadata": {name: text}},
-     "outputs": [{"role", "bucket", "name", "generation", "uri", "content_type", "bytes", "width", "height", "crc32c"}],
-     "subject": {"coverage", "uncertain", "box": [left, top, right, bottom], "confidence"},
-     "model": {"id", "revision", "sha256", "device", "dtype"}, "options": {name: text}, "notes": {name: text},
-     "timings_ms": {"download", "decode", "segment", "matte", "upscale", "encode", "upload", "total"}}
-
-Attributes: the CloudEvents binary binding for Pub/Sub; `status` and `review` so that subscriptions can filter; and
-`traceparent` and `tracestate` if the upload or its event carried them.
+What it says is the service's public contract: `shared.subscriber.messages` has the records and reads them.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import ClassVar
 
-from pydantic import ConfigDict
-
-from shared.context import Trace, trace_of, uploader_metadata
-from shared.errors import RejectedUpload, UnreadableEvent
-from shared.outputs import PRIMARY
-from shared.records import EMPTY, ModelInfo, StoredObject, Subject, Upload
+from shared.context import trace_of, uploader_metadata
+from shared.errors import RejectedUpload
+from shared.records import EMPTY, StoredObject, Upload
 from shared.report import (
     KEY,
     SOURCE,
     SOURCE_GENERATION,
-    STRICT,
     FurtherOutput,
     ImageInfo,
     Report,
-    compact,
-    from_json,
     output_ending,
     read_report,
-    to_json,
 )
+from shared.subscriber.message_types import (
+    PRIMARY,
+    SCHEMA,
+    TYPES,
+    CompletionMessage,
+    ModelInfo,
+    Output,
+    Source,
+    Timings,
+)
+from shared.subscriber.records_as_json import compact, to_json
 
-SCHEMA = 1
 IN_ATTRIBUTES = {"time", "review", "trace"}  # fields that the data does not have
-TYPES = {"completed": "dev.cutdrop.image.completed.v1", "failed": "dev.cutdrop.image.failed.v1"}
-REPLAYED_NOTE = "replayed"  # when an operator sent the upload through the service again
 ATTRIBUTE_LIMIT = 1024  # bytes of UTF-8 in one Pub/Sub attribute value
 NOT_IN_ATTRIBUTES = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # CloudEvents 1.0, section "Type System", String
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The upload. Width, height and the true content type are known once it was decoded."""
-
-    bucket: str = ""
-    name: str = ""
-    generation: str = ""  # text: 64 bits do not fit JavaScript's numbers
-    content_type: str = ""
-    bytes: int = 0
-    width: int = 0
-    height: int = 0
-    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # the uploader's own, 2 KiB at most
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """One stored result."""
-
-    role: str = ""  # "cutout" is the primary one, which comes first
-    bucket: str = ""
-    name: str = ""
-    generation: str = ""
-    uri: str = ""
-    content_type: str = ""
-    bytes: int = 0
-    width: int = 0
-    height: int = 0
-    crc32c: str = ""  # base64, big-endian, as Cloud Storage gives it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """Milliseconds per step; 0 = the step did not run."""
-
-    download: float = 0.0
-    decode: float = 0.0
-    segment: float = 0.0
-    matte: float = 0.0
-    upscale: float = 0.0
-    encode: float = 0.0
-    upload: float = 0.0
-    total: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionMessage:
-    """The one outcome of one upload. Field by field what the JSON says; IN_ATTRIBUTES travel as attributes."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    status: str = ""  # "completed" | "failed"; empty only in what `parse` refuses
-    code: str = ""  # of a failure; shared.errors lists them
-    reason: str = ""  # a sentence for a person
-    key: str = ""
-    source: Source = field(default_factory=Source)
-    outputs: tuple[Output, ...] = ()
-    subject: Subject = Subject()
-    model: ModelInfo = ModelInfo()
-    options: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    notes: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    timings_ms: Timings = Timings()
-    time: str = ""  # RFC 3339; empty = unknown
-    review: bool = False  # a person should look at the result: its confidence is low
-    trace: Trace = Trace()
 
 
 def completed(stored: StoredObject) -> CompletionMessage:
@@ -177,14 +100,14 @@ def failed(
 
 
 def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
-    """(data, attributes) for Pub/Sub; `parse` of both gives the message again.
+    """(data, attributes) for Pub/Sub; `subscriber.messages.parse` of both gives the message again.
 
     ce-subject is shortened, and then ends in an ellipsis, if an object's name does not fit into an attribute.
     """
     data = {"schema": SCHEMA} | {name: value for name, value in to_json(message).items() if name not in IN_ATTRIBUTES}
     attributes = {
         "ce-specversion": "1.0",
-        "ce-id": _event_id(message),
+        "ce-id": message.event_id,
         "ce-source": f"//storage.googleapis.com/projects/_/buckets/{message.source.bucket}",
         "ce-type": TYPES[message.status],
         "ce-subject": _attribute(f"objects/{message.source.name}"),
@@ -195,25 +118,6 @@ def serialise(message: CompletionMessage) -> tuple[bytes, dict[str, str]]:
     optional = {"ce-time": message.time, **asdict(message.trace)}
     attributes |= {name: text for name, text in optional.items() if text}
     return compact(data).encode(), attributes
-
-
-def _event_id(message: CompletionMessage) -> str:
-    """The key; a replay's outcome is an event of its own, which a subscriber that knows the key has not seen."""
-    replayed = message.notes.get(REPLAYED_NOTE)
-    return f"{message.key}-{replayed}" if replayed else message.key
-
-
-def parse(data: bytes, attributes: Mapping[str, str]) -> CompletionMessage:
-    """The message that `serialise` took. UnreadableEvent if it is none of schema 1."""
-    try:
-        message = from_json(CompletionMessage, data)
-    except ValueError as error:
-        raise UnreadableEvent(f"not a completion message: {error}") from error
-    if json.loads(data).get("schema") != SCHEMA or message.status not in TYPES:
-        raise UnreadableEvent(f"not a completion message of schema {SCHEMA}")
-    trace = Trace(traceparent=attributes.get("traceparent", ""), tracestate=attributes.get("tracestate", ""))
-    review = attributes.get("review") == "true"
-    return replace(message, time=attributes.get("ce-time", ""), review=review, trace=trace)
 
 
 def _output(stored: StoredObject, info: ImageInfo) -> Output:

@@ -10,8 +10,8 @@ from typing import Any
 
 from shared.errors import InvalidOptions
 from shared.options import CutOptions
+from shared.subscriber.message_types import PRIMARY
 
-PRIMARY = "cutout"
 MOST_OUTPUTS = 8
 ROLE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 AFTER_THE_NETWORK = ("output_format", "channels", "bg_color", "crop", "crop_margin", "size", "scale", "position")

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-EMPTY: Mapping[str, str] = MappingProxyType({})
+# passed on: they are records of an upload, too
+from shared.subscriber.message_types import EMPTY as EMPTY  # noqa: PLC0414
+from shared.subscriber.message_types import ModelInfo as ModelInfo  # noqa: PLC0414
+from shared.subscriber.message_types import Subject as Subject  # noqa: PLC0414
 
 
 def seal(array: NDArray[np.generic], *, dtype: type[np.generic], ndim: int) -> None:
@@ -65,27 +67,6 @@ class SourceImage:
     @property
     def height(self) -> int:
         return int(self.rgb.shape[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """Where the subject is and how sure the matte is of it, measured on the upload's pixels; all 0 = unknown."""
-
-    coverage: float = 0.0  # mean alpha, 0..1
-    uncertain: float = 0.0  # share of pixels that are neither opaque nor transparent, 0..1
-    box: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom in pixels; right and bottom exclusive
-    confidence: float = 0.0  # the probability that the cutout is good, 0..1; 0 = unknown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
-    """Which weights ran, and how; all empty = unknown."""
-
-    id: str = ""
-    revision: str = ""
-    sha256: str = ""
-    device: str = ""  # "cpu" | "cuda"
-    dtype: str = ""  # "float32" | "float16" | "bfloat16"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

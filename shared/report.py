@@ -4,17 +4,13 @@ A message that is published a second time has to equal the first one, and the se
 instance after a crash: so all that a message says is stored with the result itself.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from shared.context import Trace
-from shared.outputs import PRIMARY
-from shared.records import EMPTY, ModelInfo, Subject, Upload
+from shared.records import EMPTY, Upload
+from shared.subscriber.message_types import PRIMARY, STRICT, ModelInfo, Subject, Trace
+from shared.subscriber.records_as_json import Record, compact, from_json, to_json
 
 VERSION = "0.1.0"  # of the product, as in pyproject.toml
 
@@ -28,10 +24,6 @@ RESERVED = frozenset({SOURCE, SOURCE_GENERATION, KEY, PRODUCT_VERSION, REPORT, R
 
 METADATA_LIMIT = 8192  # bytes of UTF-8, names and values of one object together; Cloud Storage's own limit
 LONGEST_TEXT = 100  # characters that a text keeps in a report that had to be shortened
-
-STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # of a record that is read from JSON, and of those inside it
-
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +54,7 @@ class FurtherOutput:
 class Report:
     """All that a completion message says and that the stored object's own fields do not."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     source: ImageInfo = ImageInfo()
     output: ImageInfo = ImageInfo()
@@ -137,32 +129,3 @@ def _cut_texts(record: Record) -> Record:
     texts = {f.name: getattr(record, f.name) for f in fields(cast("Any", record))}
     short = {name: text[:LONGEST_TEXT] for name, text in texts.items() if isinstance(text, str)}
     return cast("Record", replace(cast("Any", record), **short))
-
-
-def to_json(record: object) -> dict[str, Any]:
-    """A record as JSON has it: objects, arrays, text and numbers only, in the order of the record's fields."""
-    adapter = _adapter(cast("Any", type(record)))
-    return cast("dict[str, Any]", adapter.dump_python(record, mode="json", fallback=dict, warnings=False))
-
-
-def compact(value: object) -> str:
-    """JSON without spaces, in UTF-8 rather than escapes. ValueError for a number that is not finite."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def from_json(kind: type[Record], data: str | bytes) -> Record:
-    """The inverse of `to_json` and `compact`. What is absent is empty or 0, what is unknown is skipped.
-
-    ValueError, with one sentence, on wrong types, numbers that are not finite, and text that is not Unicode.
-    """
-    try:
-        return cast("Record", _adapter(cast("Any", kind)).validate_json(data))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)

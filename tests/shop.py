@@ -14,9 +14,9 @@ from function.local import LocalCloud
 from function.settings import Settings
 from shared.errors import NoSubject
 from shared.events import parse_event
-from shared.messages import parse
 from shared.records import Cutout, ModelInfo
 from shared.subject import measure
+from shared.subscriber.messages import parse
 from tests.conftest import photo
 
 

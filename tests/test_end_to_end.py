@@ -10,7 +10,7 @@ import requests
 from google.cloud import pubsub_v1
 
 from function.local import Eventarc, Transport
-from shared.messages import parse
+from shared.subscriber.messages import parse
 from tests.conftest import photo
 from tests.service import running
 

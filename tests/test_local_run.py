@@ -23,8 +23,8 @@ from function.local.run.progress import RunProgress
 from function.local.run.results import ResultFolder
 from function.local.run.runner import FileOutcome
 from function.local.server_process import free_port
-from shared.messages import CompletionMessage, Output, Source
 from shared.records import ModelInfo
+from shared.subscriber.messages import CompletionMessage, Output, Source
 from tests.conftest import photo
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,9 +10,9 @@ from cloudevents.http import from_http
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.context import METADATA_BYTES, Trace
-from shared.errors import FAILURE_CODES, NoSubject, RejectedUpload, UnreadableEvent
-from shared.messages import TYPES, CompletionMessage, Output, Source, Timings, completed, failed, parse, serialise
+from shared.context import METADATA_BYTES
+from shared.errors import FAILURE_CODES, NoSubject, RejectedUpload
+from shared.messages import completed, failed, serialise
 from shared.options import CutOptions
 from shared.records import ModelInfo, StoredObject, Subject, Upload
 from shared.report import (
@@ -20,11 +20,20 @@ from shared.report import (
     VERSION,
     ImageInfo,
     Report,
-    compact,
     read_report,
     result_metadata,
-    to_json,
 )
+from shared.subscriber.messages import (
+    TYPES,
+    CompletionMessage,
+    Output,
+    Source,
+    Timings,
+    Trace,
+    UnreadableMessage,
+    parse,
+)
+from shared.subscriber.records_as_json import compact, to_json
 from tests import frozen_subscriber
 
 ALLOWED_BYTES = 8 * 1024  # of an object's custom metadata
@@ -283,7 +292,7 @@ def test_fields_that_a_later_version_adds_are_skipped_and_fields_that_are_absent
     ],
 )
 def test_what_is_no_completion_message_is_unreadable(data):
-    with pytest.raises(UnreadableEvent, match="not a completion message"):
+    with pytest.raises(UnreadableMessage, match="not a completion message"):
         parse(data, {})
 
 

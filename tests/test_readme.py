@@ -13,8 +13,9 @@ import pytest
 from function.plan import plan_for
 from function.settings import Settings
 from shared import errors, options
-from shared.messages import parse, serialise
+from shared.messages import serialise
 from shared.records import Upload
+from shared.subscriber.messages import parse
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from function.replay.job import moment, newest_failures
-from shared.messages import CompletionMessage, Source
+from shared.subscriber.messages import CompletionMessage, Source
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

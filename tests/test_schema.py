@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from function.cloud import PubSubPublisher
 from shared.errors import PublisherUnavailable, RejectedUpload
-from shared.messages import CompletionMessage, Output, Source, Timings, completed, failed, parse, serialise
+from shared.messages import completed, failed, serialise
 from shared.records import ModelInfo, Subject
+from shared.subscriber.messages import CompletionMessage, Output, Source, Timings, parse
 from tests.pubsub_emulator import GooglePubSub, emulator_script
 from tests.test_messages import UPLOAD, result
 
-DEFINITION = (Path(__file__).resolve().parents[1] / "infra" / "completion.avsc").read_text()
+DEFINITION = (Path(__file__).resolve().parents[1] / "shared" / "subscriber" / "completion.avsc").read_text()
 SCHEMA = parse_schema(json.loads(DEFINITION))
 
 REAL = {

@@ -8,9 +8,9 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import pubsub_v1
 
-from shared.errors import PublisherUnavailable, UnreadableEvent
+from shared.errors import PublisherUnavailable
 from shared.events import NOTIFIED, REPLAYED
-from shared.messages import CompletionMessage, parse
+from shared.subscriber.messages import CompletionMessage, UnreadableMessage, parse
 
 PULL_S = 10.0  # after so many seconds without a message there is none left
 PUBLISH_S = 60.0
@@ -35,7 +35,7 @@ class AnnouncedFailures:
                 for item in received:
                     try:
                         yield parse(item.message.data, item.message.attributes)
-                    except UnreadableEvent:
+                    except UnreadableMessage:
                         continue  # of a later schema
                 acknowledged = [item.ack_id for item in received]
                 self._client.acknowledge(subscription=self._name, ack_ids=acknowledged)

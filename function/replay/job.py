@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 
 from function.replay.failures import AnnouncedFailures, ServiceEvents
 from shared.errors import CutdropError, SettingsError
-from shared.messages import CompletionMessage
+from shared.subscriber.messages import CompletionMessage
 
 UNFINISHED = 75
 LONGEST = timedelta(days=31)  # that the subscription keeps a message

@@ -16,7 +16,7 @@ from function.local.run.files import LocalFile
 from function.local.run.pictures import before_after
 from function.local.run.results import ResultFolder
 from shared.errors import RejectedUpload
-from shared.messages import CompletionMessage, Output, parse
+from shared.subscriber.messages import CompletionMessage, Output, parse
 
 MOST_AT_ONCE = 32  # uploads without an outcome: bounds what the local store holds
 PAUSE_S = 0.05  # between two looks at the topic
