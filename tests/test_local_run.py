@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,9 +22,9 @@ from function.local.run.files import LocalFile
 from function.local.run.outcomes import console, line, row, summary
 from function.local.run.progress import RunProgress
 from function.local.run.results import ResultFolder
-from function.local.run.runner import FileOutcome
+from function.local.run.runner import FileOutcome, LocalRun
 from function.local.server_process import free_port
-from shared.records import ModelInfo
+from shared.records import ModelInfo, Subject
 from shared.subscriber.messages import CompletionMessage, Output, Source
 from tests.conftest import photo
 
@@ -128,6 +129,7 @@ def test_a_file_that_is_no_image_is_summed_up_and_keeps_its_message(finished):
 REFUSED = [
     (["--option", "crp=true"], "crp is not an option, crop is"),
     (["--option", "format=jpg"], "needs bg_color"),
+    (["--option", "outputs=small: size=32"], "outputs: small: size='32' is not WIDTHxHEIGHT"),
     (["--set", "FOO=bar"], "FOO is not a setting"),
     (["--set", "birefnet_size=512"], "birefnet_size is not a setting, BIREFNET_SIZE is"),
     (["--set", "MASK_TRESHOLD=0.5"], "MASK_THRESHOLD is"),
@@ -226,6 +228,47 @@ def test_names_stay_taken_for_the_whole_run_and_no_file_is_replaced(tmp_path, mo
     assert "demo model" not in done.stdout
 
 
+def test_every_output_of_an_upload_is_written_and_keeps_its_name_from_later_uploads(service, tmp_path):
+    first, later = (LocalFile(path=tmp_path / name, name=name) for name in ("several.jpg", "several.mask.jpg"))
+    first.path.write_bytes(photo(64, 48))
+    later.path.write_bytes(photo())  # its cutout would take the name of the other's mask
+    outputs = {"cutdrop-outputs": "small: size=32x24 format=webp; mask: channels=alpha"}
+    run = LocalRun(service.cloud, folder=ResultFolder(tmp_path / "out"), metadata=outputs)
+    outcomes: list[FileOutcome] = []
+
+    def one_after_the_other():
+        yield first
+        while not outcomes:
+            yield None
+        yield later
+
+    for outcome in filter(None, run(one_after_the_other())):
+        outcomes.append(outcome)  # the files above wait for it
+    assert [outcome.message.code for outcome in outcomes] == ["", "output_name_taken"]
+    assert {role: path.name for role, path in outcomes[0].results.items()} == {
+        "cutout": "several.png",
+        "small": "several.small.webp",
+        "mask": "several.mask.png",
+    }
+    found = {}
+    for path in outcomes[0].results.values():
+        with Image.open(path) as image:
+            found[path.suffixes[0], image.format] = (image.mode, image.size)
+    assert found == {
+        (".png", "PNG"): ("RGBA", (64, 48)),
+        (".small", "WEBP"): ("RGB", (32, 24)),
+        (".mask", "PNG"): ("L", (64, 48)),
+    }
+    shown = row(outcomes[0], tmp_path / "out")[2]
+    assert [Path(path).name for path in shown.splitlines()] == ["several.png", "several.small.webp", "several.mask.png"]
+
+
+def test_the_server_of_the_local_run_listens_on_its_loopback_address_alone(service):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", service.server.port), timeout=5)  # every address would include it
+    socket.create_connection(("127.0.0.1", service.server.port), timeout=5).close()
+
+
 def writing(data: bytes) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         path.write_bytes(data)
@@ -280,6 +323,22 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys):
     with RunProgress(40, console(stderr=True), line_every_s=0) as progress:
         progress.show(12, "shoes/12.jpg")
     assert re.search(r"^12 of 40 files, [\d.]+ files/s; in work: shoes/12.jpg$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_confidence_and_a_wish_for_review_stand_in_the_table_and_on_the_line():
+    message = CompletionMessage(
+        status="completed",
+        outputs=(Output(role="cutout", name="a.png"),),
+        subject=Subject(confidence=0.412),
+        review=True,
+    )
+    doubtful = FileOutcome(file=LocalFile(path=Path("a.jpg"), name="a.jpg"), message=message)
+    assert "41%" in row(doubtful, Path("out"))
+    assert "to be reviewed" in row(doubtful, Path("out"))[1]
+    assert line(doubtful, Path("out")).endswith("(to be reviewed)")
+    unknown = replace(doubtful, message=replace(message, subject=Subject(), review=False))
+    assert "0%" not in row(unknown, Path("out"))
+    assert "review" not in line(unknown, Path("out")) + "".join(row(unknown, Path("out")))
 
 
 def test_notes_stand_in_the_table_and_only_cuts_name_the_demo_model():

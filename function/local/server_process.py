@@ -16,6 +16,7 @@ from shared.errors import CutdropError
 ROOT = Path(__file__).resolve().parents[2]  # the repository: the server's working directory
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c")
 SERVICE = "function/server.py"
+LOOPBACK = "127.0.0.1"
 TAIL = 4000  # characters of the log that an error quotes
 
 
@@ -40,9 +41,9 @@ class ServerProcess:
         stop_within_s: float = 12,
     ) -> None:
         self.log = log
-        self._command = (*GUNICORN, config)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = (*GUNICORN, config, "--bind", f"{LOOPBACK}:{self.port}")  # in the cloud, it is every address
+        self.url = f"http://{LOOPBACK}:{self.port}"
         self._environment = {**os.environ, **environment, "PORT": str(self.port)}
         self._ready_within_s, self._stop_within_s = ready_within_s, stop_within_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,7 +103,7 @@ class ServerProcess:
             time.sleep(0.05)
 
     def _ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=5)
         try:
             connection.request("GET", "/startup")
             return connection.getresponse().status == 200
@@ -122,5 +123,5 @@ def _reason(log: str) -> str:
 def free_port() -> int:
     """A loopback port that nothing listens on right now."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((LOOPBACK, 0))
         return int(listener.getsockname()[1])

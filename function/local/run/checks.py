@@ -9,9 +9,11 @@ from pathlib import Path
 from function.local.cloud import LOCAL_NAMES
 from function.local.run.files import LocalFile, NothingToUpload, collect
 from function.local.run.results import folder_problem
+from function.plan import OUTPUTS_OPTION
 from function.settings import Settings, table
 from shared.errors import InvalidOptions, SettingsError
 from shared.options import AlphaMatting, CutOptions, EsrganStage
+from shared.outputs import parse_outputs
 
 LIKE_A_SETTING = 0.88  # similarity of names, difflib's ratio, from which a variable is taken for a misspelt setting
 SHORTEST = 5  # letters; shorter names resemble too much
@@ -46,7 +48,7 @@ def check_settings(
     chosen = {"MODEL": environ.get("MODEL", "").strip() or "embedded"} | dict(given)
     try:
         settings = Settings.from_env({**environ, **LOCAL_NAMES, **chosen})
-        asked = CutOptions.from_texts(dict(options), base=settings.options)
+        asked = _asked(dict(options), settings)
     except InvalidOptions as error:
         raise Refused(f"--option: {error}") from error
     except SettingsError as error:
@@ -59,6 +61,15 @@ def check_settings(
         metadata={f"cutdrop-{name}": value for name, value in options},
         warnings=[*_misspelt(environ, names)],
     )
+
+
+def _asked(options: Mapping[str, str], settings: Settings) -> CutOptions:
+    """The options of every upload. InvalidOptions as from the service itself."""
+    texts = {name: text for name, text in options.items() if name.lower() != OUTPUTS_OPTION}
+    asked = CutOptions.from_texts(texts, base=settings.options)
+    for name in options.keys() - texts:
+        parse_outputs(options[name], asked)
+    return asked
 
 
 def _setting_problem(name: str, names: Iterable[str]) -> str:

@@ -10,9 +10,11 @@ from rich.table import Table
 from function.local.run.files import LocalFile, is_image
 from function.local.run.runner import FileOutcome
 from shared.errors import UnsupportedMedia
+from shared.subscriber.messages import CompletionMessage
 
 WIDTH_WITHOUT_TERMINAL = 120  # characters
 NAMES_SHOWN = 5  # of files that are no images
+REVIEW = "to be reviewed"
 DEMO = "Cut by the embedded demo model; --set MODEL=ZhengPeng7/BiRefNet-portrait is the real one."
 
 
@@ -24,11 +26,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def table(outcomes: Sequence[FileOutcome], folder: Path) -> Table:
-    """One row per image: outcome, result, size, share of the subject, time; files that are no images have no row."""
+    """One row per image: outcome, results, size, the subject's share, confidence, time.
+
+    Files that are no images have no row.
+    """
     rows = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("upload", "outcome", "result"):
         rows.add_column(heading, justify="left", overflow="fold")
-    for heading in ("pixels", "subject", "total"):
+    for heading in ("pixels", "subject", "confidence", "total"):
         rows.add_column(heading, justify="right", no_wrap=True)
     for outcome in sorted(outcomes, key=lambda one: one.file.name):
         if _is_image(outcome):
@@ -41,14 +46,15 @@ def row(outcome: FileOutcome, folder: Path) -> list[str]:
     notes = [f"[dim]{escape(f'{name}: {text}')}[/dim]" for name, text in message.notes.items()]
     if not message.outputs:
         shown = "\n".join([escape(message.reason), *notes])
-        return [escape(outcome.file.name), f"[red]{message.code}[/red]", shown, "", "", ""]
+        return [escape(outcome.file.name), f"[red]{message.code}[/red]", shown, "", "", "", ""]
     output = message.outputs[0]
     return [
         escape(outcome.file.name),
-        f"[green]{message.status}[/green]",
-        "\n".join([escape(str(result_path(outcome, folder))), *notes]),
+        f"[green]{message.status}[/green]" + f"\n[yellow]{REVIEW}[/yellow]" * message.review,
+        "\n".join([*(escape(str(path)) for path in result_paths(outcome, folder)), *notes]),
         f"{output.width}x{output.height}",
         f"{message.subject.coverage:.1%}",
+        _confidence(message),
         f"{message.timings_ms.total:,.0f} ms",
     ]
 
@@ -60,16 +66,24 @@ def line(outcome: FileOutcome, folder: Path) -> str:
         return f"{outcome.file.name}  {message.code}  {message.reason}"
     output = message.outputs[0]
     return (
-        f"{outcome.file.name}  {message.status}  {result_path(outcome, folder)}  {output.width}x{output.height}"
+        f"{outcome.file.name}  {message.status}  {'  '.join(map(str, result_paths(outcome, folder)))}  "
+        f"{output.width}x{output.height}"
+        + f"  ({REVIEW})" * message.review
         + "".join(f"  ({name}: {text})" for name, text in message.notes.items())
     )
 
 
-def result_path(outcome: FileOutcome, folder: Path) -> Path:
-    """The cutout's path, written as the command line wrote the folder."""
-    if not outcome.results:
-        return folder / outcome.message.outputs[0].name
-    return folder / outcome.results[0].relative_to(folder.resolve())
+def result_paths(outcome: FileOutcome, folder: Path) -> list[Path]:
+    """The path of each output, the cutout's first, written as the command line wrote the folder."""
+    top = folder.resolve()
+    return [
+        folder / outcome.results.get(output.role, top / output.name).relative_to(top)
+        for output in outcome.message.outputs
+    ]
+
+
+def _confidence(message: CompletionMessage) -> str:
+    return f"{message.subject.confidence:.0%}" if message.subject.confidence else ""  # 0 = unknown
 
 
 def summary(
@@ -104,5 +118,5 @@ def _not_images(names: Sequence[str]) -> str:
 
 
 def _numbered(outcome: FileOutcome, folder: Path) -> bool:
-    names = (output.name for output in outcome.message.outputs)
-    return any(path != folder.resolve() / name for name, path in zip(names, outcome.results, strict=False))
+    names = {output.role: output.name for output in outcome.message.outputs}
+    return any(path != folder.resolve() / names[role] for role, path in outcome.results.items())

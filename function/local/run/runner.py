@@ -2,9 +2,9 @@
 
 import mimetypes
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +16,7 @@ from function.local.run.files import LocalFile
 from function.local.run.pictures import before_after
 from function.local.run.results import ResultFolder
 from shared.errors import RejectedUpload
+from shared.subscriber.message_types import PRIMARY
 from shared.subscriber.messages import CompletionMessage, Output, parse
 
 MOST_AT_ONCE = 32  # uploads without an outcome: bounds what the local store holds
@@ -25,11 +26,11 @@ END = object()  # of the files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
-    """The outcome of one file. results: paths of the files that it became, the cutout first."""
+    """The outcome of one file. results: the path of each output, by its role."""
 
     file: LocalFile
     message: CompletionMessage
-    results: Sequence[Path] = ()
+    results: Mapping[str, Path] = field(default_factory=dict)
 
 
 class LocalRun:
@@ -115,10 +116,11 @@ class LocalRun:
         if self._outcomes is not None:
             self._outcomes.write(published.data.decode() + "\n")
             self._outcomes.flush()
-        fetched = [path for path in (self._fetch(output) for output in message.outputs) if path]
-        if fetched and message.outputs[0].content_type.startswith("image/"):
+        fetched = {output.role: path for output in message.outputs if (path := self._fetch(output))}
+        cutout = fetched.get(PRIMARY)
+        if cutout and message.outputs[0].content_type.startswith("image/"):
             with suppress(RejectedUpload, OSError):  # the file may have changed or gone since it was uploaded
-                self._folder.save_picture(fetched[0], lambda picture: before_after(file.path, fetched[0], picture))
+                self._folder.save_picture(cutout, lambda picture: before_after(file.path, cutout, picture))
         with suppress(NotFound, PreconditionFailed):  # replaced meanwhile: the newer one has its own outcome
             self._uploads.blob(file.name).delete(if_generation_match=int(message.source.generation))
         return FileOutcome(file=file, message=message, results=fetched)
