@@ -1,10 +1,15 @@
 """The local topics, spoken to by the official clients; what both have to do is also asked of Google's own emulator."""
 
+import base64
+import itertools
+import json
+import queue
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import grpc
 import pytest
@@ -28,6 +33,35 @@ def topics():
 
 
 TOPIC = "projects/local/topics/completions"
+
+
+class Endpoint:
+    """An HTTP server that refuses some requests, then takes every one."""
+
+    def __init__(self, refuses):
+        self.bodies: queue.Queue[bytes] = queue.Queue()
+        answers = itertools.chain([503] * refuses, itertools.repeat(204))
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                bodies.put(self.rfile.read(int(self.headers["content-length"])))
+                self.send_response(next(answers))
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class Clients:
@@ -129,6 +163,22 @@ def test_each_subscription_gets_every_message_that_comes_after_it(both):
     subscriptions = [both.subscribe(topic), both.subscribe(topic)]
     both.publish(topic, b"after")
     assert [both.pull(name, 1)[0].message.data for name in subscriptions] == [b"after", b"after"]
+
+
+def test_a_push_subscription_posts_each_message_until_it_is_taken(both):
+    both.publisher.create_topic(name=TOPIC + "-pushed")
+    with Endpoint(refuses=1) as endpoint:
+        subscription = both.subscribe(TOPIC + "-pushed", push_config={"push_endpoint": endpoint.url})
+        assert both.subscriber.get_subscription(subscription=subscription).push_config.push_endpoint == endpoint.url
+        both.publish(TOPIC + "-pushed", b"data", status="completed")
+        pushed = [json.loads(endpoint.bodies.get(timeout=30)) for _ in range(2)]
+    assert pushed[0]["message"] == pushed[1]["message"]
+    assert pushed[0]["subscription"] == subscription
+    message = pushed[0]["message"]
+    assert (base64.b64decode(message["data"]), message["attributes"]) == (b"data", {"status": "completed"})
+    assert message["messageId"] == message["message_id"]
+    assert datetime.fromisoformat(message["publishTime"]).tzinfo is not None
+    both.publisher.delete_topic(topic=TOPIC + "-pushed")
 
 
 def test_a_streaming_subscriber_gets_the_messages(both):
@@ -272,8 +322,9 @@ def test_a_filter_that_is_not_understood_is_refused(clients, text):
 
 
 def test_what_is_not_implemented_is_refused_instead_of_ignored(clients):
+    token = {"service_account_email": "webhook@local.iam.gserviceaccount.com"}
     with pytest.raises(exceptions.MethodNotImplemented):
-        clients.subscribe(TOPIC, push_config={"push_endpoint": "http://localhost:1"})
+        clients.subscribe(TOPIC, push_config={"push_endpoint": "http://localhost:1", "oidc_token": token})
     with pytest.raises(exceptions.MethodNotImplemented):
         clients.subscribe(TOPIC, dead_letter_policy={"dead_letter_topic": TOPIC})
     with pytest.raises(exceptions.MethodNotImplemented):

@@ -85,7 +85,8 @@ def _unary(method: Callable[[Any], Any], asked: Any, answered: Any) -> grpc.RpcM
 
 def _unimplemented(*asked: object) -> None:
     if any(asked):
-        raise Refused(grpc.StatusCode.UNIMPLEMENTED, "Not implemented here: schemas, push, dead letters, transforms.")
+        problem = "Not implemented here: schemas, signed or unwrapped push, dead letters, transforms."
+        raise Refused(grpc.StatusCode.UNIMPLEMENTED, problem)
 
 
 class _Publisher:
@@ -119,7 +120,10 @@ class _Subscriber:
 
     def create(self, request: types.Subscription) -> types.Subscription:
         _unimplemented(
-            request.push_config.push_endpoint, request.dead_letter_policy.dead_letter_topic, request.message_transforms
+            request.push_config.oidc_token.service_account_email,
+            "no_wrapper" in request.push_config,
+            request.dead_letter_policy.dead_letter_topic,
+            request.message_transforms,
         )
         return _described(self._topics.create_subscription(request))
 
@@ -176,4 +180,5 @@ def _described(subscription: Subscription) -> types.Subscription:
         topic=subscription.topic,
         ack_deadline_seconds=subscription.ack_deadline_s,
         filter=subscription.filter_text,
+        push_config=types.PushConfig(push_endpoint=subscription.push_endpoint),
     )

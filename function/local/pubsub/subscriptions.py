@@ -1,4 +1,4 @@
-"""Pull subscriptions of the local topic: waiting and outstanding messages, acknowledgement deadlines, filters."""
+"""Subscriptions of the local topic: waiting and outstanding messages, acknowledgement deadlines, filters."""
 
 import itertools
 import re
@@ -63,6 +63,7 @@ class Subscription:
     def __init__(self, name: str, topic: str, ack_deadline_s: int, text_filter: str, *, retain: bool = False) -> None:
         self.name, self.topic = name, topic
         self.ack_deadline_s, self.filter_text = ack_deadline_s, text_filter
+        self.push_endpoint = ""  # empty = messages are pulled
         self._wanted = compile_filter(text_filter)
         self._waiting: deque[PubsubMessage] = deque()
         self._retained: list[PubsubMessage] | None = [] if retain else None

@@ -15,6 +15,7 @@ import grpc
 from google.pubsub_v1 import types
 
 from function.local.pubsub.pubsub_service import Refused, service_handlers
+from function.local.pubsub.push import Push
 from function.local.pubsub.subscriptions import Subscription
 
 LARGEST_MESSAGE = 10_000_000  # bytes, data and attributes together
@@ -41,7 +42,7 @@ class _Topic:
 
 
 class LocalTopics:
-    """Topics, their pull subscriptions and the gRPC server: `with LocalTopics() as topics: ... topics.address`.
+    """Topics, their subscriptions and the gRPC server: `with LocalTopics() as topics: ... topics.address`.
 
     fail_with: the status of every publish request; None: they succeed.
     delay_s: seconds that every publish request takes.
@@ -56,6 +57,7 @@ class LocalTopics:
         self._answers_to_lose = 0
         self._topics: dict[str, _Topic] = {}
         self._subscriptions: dict[str, Subscription] = {}
+        self._pushes: dict[str, Push] = {}
         self._messages: list[PublishedMessage] = []
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -76,6 +78,8 @@ class LocalTopics:
         self._server.start()
 
     def stop(self) -> None:
+        for push in self._pushes.values():
+            push.stop()
         self._server.stop(grace=0.2).wait()
         self._threads.shutdown(wait=False)  # a request that still waits for messages ends by itself
 
@@ -153,6 +157,9 @@ class LocalTopics:
                 raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
             self._subscriptions[asked.name] = made
             topic.subscriptions.append(made)
+            if endpoint := asked.push_config.push_endpoint:
+                made.push_endpoint = endpoint
+                self._pushes[asked.name] = Push(made, endpoint)
         return made
 
     def subscription(self, name: str) -> Subscription:
@@ -165,6 +172,8 @@ class LocalTopics:
         subscription = self.subscription(name)
         with self._changed:
             del self._subscriptions[name]
+            if push := self._pushes.pop(name, None):
+                push.stop()
             if topic := self._topics.get(subscription.topic):
                 topic.subscriptions.remove(subscription)
 
