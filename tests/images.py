@@ -49,7 +49,7 @@ def scans(number, side=2000):
     frame = plain.index(b"\xff\xc2")
     plain = plain[: frame + 5] + struct.pack(">HH", side, side) + plain[frame + 9 :]
     at = plain.index(b"\xff\xda")
-    one = b"\xff\xda\x00\x08\x01\x01\x00\x01\x01\x00" + bytes(60)
+    one = b"\xff\xda\x00\x08\x01\x01\x00\x01\x01\x00" + bytes(66)
     return plain[:at] + one * number + b"\xff\xd9"
 
 

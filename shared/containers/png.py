@@ -73,7 +73,7 @@ def _optional(
             metadata += len(content)
         problem = _problem(data, kind, content, at)
         if problem:
-            container.ignored.append(f"a {_name(kind)} chunk with {problem}")
+            container.ignored.append(f"{_name(kind)} chunk with {problem}")
         elif kind not in found and (not pixels_began or kind == b"eXIf"):
             found[kind] = bytes(content) if kind in (*_READERS, b"eXIf", b"PLTE", b"tRNS") else b""
     refuse_metadata(metadata)
@@ -125,7 +125,7 @@ def _colour(optional: Mapping[bytes, bytes], container: Container) -> ColourDesc
         try:
             description = read(description, optional[kind])
         except ValueError as error:
-            container.ignored.append(f"a {_name(kind)} chunk with {error}")
+            container.ignored.append(f"{_name(kind)} chunk with {error}")
             continue
         if kind not in (b"gAMA", b"cHRM"):
             return description  # it is the strongest one here
