@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 from fastavro import parse_schema
 from fastavro.validation import validate
@@ -21,7 +22,9 @@ from shared.subscriber.messages import CompletionMessage, Output, Source, Timing
 from tests.pubsub_emulator import GooglePubSub, emulator_script
 from tests.test_messages import UPLOAD, result
 
-DEFINITION = (Path(__file__).resolve().parents[1] / "shared" / "subscriber" / "completion.avsc").read_text()
+FOLDER = Path(__file__).resolve().parents[1] / "shared" / "subscriber"
+DEFINITION = (FOLDER / "completion.avsc").read_text()
+JSON_SCHEMA = json.loads((FOLDER / "completion.schema.json").read_text())
 SCHEMA = parse_schema(json.loads(DEFINITION))
 
 REAL = {
@@ -71,8 +74,10 @@ def as_published(message: CompletionMessage):
 
 
 def fits(data) -> bool:
-    """Whether plain JSON is also Avro's JSON: without unions the two are one."""
-    return validate(data, SCHEMA, raise_errors=False, strict=True)
+    """Whether plain JSON is also Avro's JSON: without unions the two are one. The JSON Schema has to say the same."""
+    taken = validate(data, SCHEMA, raise_errors=False, strict=True)
+    assert jsonschema_rs.is_valid(JSON_SCHEMA, data) == taken
+    return taken
 
 
 def wrong_messages():
@@ -138,6 +143,41 @@ def test_the_schema_has_no_field_that_messages_lack_and_no_union():
 
     message = as_published(REAL["a cutout"])
     assert named(json.loads(DEFINITION)) == {name: shape(value) for name, value in without_maps(message).items()}
+
+
+def test_the_json_schema_has_the_fields_and_the_explanations_of_the_avro_schema():
+    def described(kind):
+        """{field: (explanation, what it holds)}."""
+        if isinstance(kind, dict) and kind["type"] == "record":
+            held = {field["name"]: (field.get("doc", ""), described(field["type"])) for field in kind["fields"]}
+            return held, [field["name"] for field in kind["fields"] if "default" not in field]
+        if isinstance(kind, dict) and kind["type"] == "array":
+            return [described(kind["items"])]
+        if isinstance(kind, dict):
+            return tuple(kind["symbols"]) if "symbols" in kind else kind
+        return {"int": "integer", "long": "integer", "double": "number"}.get(kind, kind)
+
+    def said(schema):
+        if "properties" in schema:
+            held = {name: (part.get("description", ""), said(part)) for name, part in schema["properties"].items()}
+            return held, schema["required"]
+        if "items" in schema:
+            return [said(schema["items"])]
+        if "additionalProperties" in schema:
+            return {"type": "map", "values": said(schema["additionalProperties"])}
+        return tuple(schema["enum"]) if "enum" in schema else schema.get("type")
+
+    avro, schema = described(json.loads(DEFINITION)), said(JSON_SCHEMA)
+    assert avro[0].pop("schema") == ("1", "integer")
+    assert JSON_SCHEMA["properties"]["schema"] == {"const": 1}
+    del schema[0]["schema"]
+    assert schema == avro
+
+
+def test_a_field_of_a_later_version_fits_the_json_schema():
+    later = as_published(REAL["a cutout"])
+    later["source"]["colour"] = later["later"] = "new"
+    assert jsonschema_rs.is_valid(JSON_SCHEMA, later)
 
 
 @pytest.fixture(scope="module")
