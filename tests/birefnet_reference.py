@@ -57,7 +57,7 @@ class Reference:
 
     def with_image(self, x: Tensor, image: Tensor, level: int) -> Tensor:
         grid = {5: 32, 4: 16, 3: 8, 2: 4, 1: 1}[level]
-        tiles = torch.cat([strip for strip in image.unsqueeze(2).chunk(grid, -2)], 2)
+        tiles = torch.cat(image.unsqueeze(2).chunk(grid, -2), 2)
         tiles = torch.cat([piece.unsqueeze(3) for piece in tiles.chunk(grid, -1)], 3)  # (B, 3, row, column, h, w)
         name = f"decoder.ipt_blk{level}"
         return torch.cat([x, self.conv(f"{name}.conv_out", self.conv(f"{name}.conv1", tiles.flatten(1, 3)))], 1)

@@ -156,6 +156,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.fine = True
+        self.blocks_width = widths[0] // 2  # channels of the last block's output
         image_widths = {5: widths[3], 4: widths[3], 3: widths[2], 2: widths[1], 1: widths[0]}
         image_widths = {level: max(1, width // IMAGE_SHARE) for level, width in image_widths.items()}
         outer = {4: widths[2], 3: widths[1], 2: widths[0], 1: widths[0] // 2}

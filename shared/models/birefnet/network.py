@@ -48,10 +48,7 @@ class BiRefNet(nn.Module):
 
         Raises ValueError for an input that is not (B, 3, H, W) with H and W multiples of 32.
         """
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(f"the network takes (B, 3, H, W), got {tuple(image.shape)}")
-        if any(side == 0 or side % STRIDE for side in image.shape[-2:]):
-            raise ValueError(f"height and width must be multiples of {STRIDE}, got {tuple(image.shape[-2:])}")
+        check_input(image)
         output: DecoderOutput = self.decoder(image, self.encode(image), side_outputs=side_outputs)
         return output
 
@@ -70,6 +67,14 @@ class BiRefNet(nn.Module):
         coarse = features[3].shape[-2:]
         context = torch.cat([resize(feature, coarse) for feature in features], 1)
         return [*features[:3], self.squeeze_module(context)]
+
+
+def check_input(image: Tensor) -> None:
+    """Raises ValueError for an input that is not (B, 3, H, W) with H and W multiples of 32."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"the network takes (B, 3, H, W), got {tuple(image.shape)}")
+    if any(side == 0 or side % STRIDE for side in image.shape[-2:]):
+        raise ValueError(f"height and width must be multiples of {STRIDE}, got {tuple(image.shape[-2:])}")
 
 
 @torch.no_grad()
