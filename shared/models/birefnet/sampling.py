@@ -16,7 +16,8 @@ from torch import Tensor
 
 SOURCE = Path(__file__).with_name("sampling.c")
 CACHE = Path.home() / ".cache" / "cutdrop"
-FLAGS = ("-O3", "-ffast-math", "-fno-finite-math-only", "-shared", "-fPIC")
+# no -ffast-math: linked into a library, it changes how the whole thread treats the smallest numbers
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
 LOG = logging.getLogger(__name__)
 
