@@ -46,8 +46,10 @@ class Reference:
         return F.conv2d(x, weight, self.state.get(f"{name}.bias"), stride, padding)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
-        parts = (self.state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-        return F.batch_norm(x, *parts, eps=1e-5)
+        mean, variance, weight, bias = (
+            self.state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.batch_norm(x, mean, variance, weight, bias, eps=1e-5)
 
     def layer_norm(self, name: str, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.state[f"{name}.weight"], self.state[f"{name}.bias"], 1e-5)
