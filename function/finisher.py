@@ -83,13 +83,14 @@ def application() -> "Flask":
     from function.cloud import GcsObjectStore, PubSubPublisher
     from function.deliveries import Deliveries
     from function.handler import Handler
+    from function.making import ResultMaker
 
     settings = Settings.from_env(os.environ)
     logs.configure(settings.log_level)
     handler = Handler(
         store=GcsObjectStore.connect(settings.output_bucket, concurrency=threads),
         publisher=PubSubPublisher.connect(settings.completion_topic),
-        cutter=unloaded_cutter(settings),
+        maker=ResultMaker(unloaded_cutter(settings), settings),
         settings=settings,
     )
     project = os.environ.get("GOOGLE_CLOUD_PROJECT", "")

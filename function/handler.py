@@ -5,7 +5,6 @@ generation and options it was made from (its key); it is only written over what 
 made from the stored result alone.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +13,11 @@ from function.last_failure import FOLDER as ATTEMPTS_FOLDER
 from function.last_failure import LastFailures
 from function.making import ResultMaker
 from function.plan import Plan, PlannedOutput, plan_for
-from function.ports import ImageCutter, ImageDecoder, ObjectStore, Publisher
+from function.ports import ObjectStore, Publisher
 from function.progress import UploadProgress
 from function.settings import Settings
 from function.unstored import UnstoredResult, UnstoredResults
 from shared import encoding
-from shared.decoder_pool import DecoderPool
 from shared.errors import (
     GaveUp,
     IsAResult,
@@ -34,7 +32,6 @@ from shared.errors import (
     UploadTooLarge,
 )
 from shared.events import needs_look_up
-from shared.memory import MemoryBudget
 from shared.messages import completed, failed
 from shared.records import EncodedImage, StoredObject, Upload
 from shared.report import KEY, SOURCE, SOURCE_GENERATION, FurtherOutput, output_metadata, result_metadata
@@ -74,26 +71,18 @@ class Handler:
         *,
         store: ObjectStore,
         publisher: Publisher,
-        cutter: ImageCutter,
+        maker: ResultMaker,
         settings: Settings,
-        decoder: ImageDecoder | None = None,
-        budget: MemoryBudget | None = None,
         now: Callable[[], float] = time.time,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """now: Unix seconds. stopping: whether work in progress has to end before its next step.
-
-        decoder: None = in this process. budget: memory of all uploads in work; None = unlimited.
-        """
+        """now: Unix seconds. stopping: whether work in progress has to end before its next step."""
         self._store = store
         self._publisher = publisher
-        self._cutter = cutter
+        self._maker = maker
         self._settings = settings
         self._now = now
         self._stopping = stopping
-        self._maker = ResultMaker(
-            decoder or DecoderPool(processes=0), cutter, budget or MemoryBudget(sys.maxsize), settings
-        )
         self._unstored = UnstoredResults()
         self._failures = LastFailures(store, settings.output_prefix)
 
@@ -159,7 +148,7 @@ class Handler:
         upload = progress.upload = self._described(progress.upload)
         if any(name.lower() == KEY for name in upload.metadata):
             raise IsAResult("this object is a result of this service, copied back; its background is removed already")
-        plan = progress.plan = plan_for(upload, self._settings, self._cutter.weights_sha256)
+        plan = progress.plan = plan_for(upload, self._settings, self._maker.cutter.weights_sha256)
         return plan
 
     def _described(self, upload: Upload) -> Upload:
@@ -282,7 +271,7 @@ class Handler:
             progress.key,
             error,
             decoded=progress.decoded,
-            model=self._cutter.model,
+            model=self._maker.cutter.model,
             options=progress.options,
             notes=progress.notes,
         )

@@ -18,6 +18,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from function import logs, wiring
 from function.admission import Admission
 from function.deliveries import Deliveries
+from function.making import ResultMaker
 from function.settings import Settings
 from shared.cutter import Cutter
 from shared.decoder_pool import DecoderPool
@@ -50,8 +51,13 @@ def decoder() -> DecoderPool:
 
 
 @cache
+def maker() -> ResultMaker:
+    return wiring.build_maker(settings(), cutter(), decoder())
+
+
+@cache
 def deliveries() -> Deliveries:
-    handler = wiring.build_handler(settings(), cutter(), decoder=decoder(), stopping=admission().stopping)
+    handler = wiring.build_handler(settings(), maker(), stopping=admission().stopping)
     project = os.environ.get("GOOGLE_CLOUD_PROJECT", "")
     return Deliveries(handler, admission(), project=project, end_process=_end_process)
 

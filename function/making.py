@@ -1,5 +1,7 @@
 """Bytes of an upload -> its result: decode, cut, encode. Each step is timed, and none begins while stopping."""
 
+import sys
+
 from function.plan import Plan
 from function.ports import ImageCutter, ImageDecoder
 from function.progress import UploadProgress
@@ -7,6 +9,7 @@ from function.settings import Settings
 from function.unstored import UnstoredResult
 from shared import decoding, encoding, memory, rendition
 from shared.context import trace_of, uploader_metadata
+from shared.decoder_pool import DecoderPool
 from shared.errors import Busy
 from shared.memory import MemoryBudget
 from shared.options import CutOptions, EsrganStage
@@ -17,12 +20,19 @@ from shared.report import ImageInfo, Report
 class ResultMaker:
     """Makes results, from any number of threads."""
 
-    def __init__(self, decoder: ImageDecoder, cutter: ImageCutter, budget: MemoryBudget, settings: Settings) -> None:
-        """budget: memory that all uploads in work share."""
-        self._decoder = decoder
-        self._cutter = cutter
-        self._budget = budget
+    def __init__(
+        self,
+        cutter: ImageCutter,
+        settings: Settings,
+        *,
+        decoder: ImageDecoder | None = None,
+        budget: MemoryBudget | None = None,
+    ) -> None:
+        """decoder: None = in this process. budget: memory that all uploads in work share; None = unlimited."""
+        self.cutter = cutter
         self._settings = settings
+        self._decoder = decoder or DecoderPool(processes=0)
+        self._budget = budget or MemoryBudget(sys.maxsize)
 
     def make(self, data: bytes, plan: Plan, progress: UploadProgress) -> UnstoredResult:
         """All outputs of an upload's bytes, from one pass of the network, with the report that is stored with them.
@@ -61,7 +71,7 @@ class ResultMaker:
         progress.check_not_stopping()
         if progress.now() - progress.started > self._settings.request_budget_s:
             raise Busy(f"the network was not reached within {self._settings.request_budget_s} s")
-        cutout = self._cutter.cut(image, options)
+        cutout = self.cutter.cut(image, options)
         progress.timings_ms |= {step: round(spent, 1) for step, spent in cutout.timings_ms.items()}
         return cutout
 
@@ -71,7 +81,7 @@ class ResultMaker:
             output=ImageInfo(content_type=encoded.content_type, width=encoded.width, height=encoded.height),
             subject=cutout.subject,
             review=0 < cutout.subject.confidence < self._settings.review_below,
-            model=self._cutter.model,
+            model=self.cutter.model,
             options=progress.options,
             notes={**progress.notes, **cutout.notes},
             timings_ms=dict(progress.timings_ms),

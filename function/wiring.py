@@ -8,6 +8,7 @@ import numpy as np
 
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.handler import Handler
+from function.making import ResultMaker
 from function.settings import Settings
 from shared import memory
 from shared.cutter import Cutter, Refiner, Upscaler
@@ -87,21 +88,18 @@ def build_budget(decoder: DecoderPool) -> MemoryBudget:
     return MemoryBudget(memory.budget_for_uploads(held=held, limit=memory.memory_limit()))
 
 
-def build_handler(
-    settings: Settings,
-    cutter: Cutter,
-    *,
-    decoder: DecoderPool,
-    stopping: Callable[[], bool],
-) -> Handler:
-    """A handler on the real cloud, or on the emulators that the environment names. Measures memory: build it last."""
+def build_maker(settings: Settings, cutter: Cutter, decoder: DecoderPool) -> ResultMaker:
+    """What turns bytes into results. Measures memory: build it last."""
+    return ResultMaker(cutter, settings, decoder=decoder, budget=build_budget(decoder))
+
+
+def build_handler(settings: Settings, maker: ResultMaker, *, stopping: Callable[[], bool]) -> Handler:
+    """A handler on the real cloud, or on the emulators that the environment names."""
     return Handler(
         store=GcsObjectStore.connect(settings.output_bucket, concurrency=settings.concurrency),
         publisher=PubSubPublisher.connect(settings.completion_topic),
-        cutter=cutter,
+        maker=maker,
         settings=settings,
-        decoder=decoder,
-        budget=build_budget(decoder),
         stopping=stopping,
     )
 

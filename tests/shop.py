@@ -11,6 +11,7 @@ from google.cloud import storage
 from function.cloud import GcsObjectStore, PubSubPublisher
 from function.handler import Handler
 from function.local import LocalCloud
+from function.making import ResultMaker
 from function.settings import Settings
 from shared.errors import NoSubject
 from shared.events import parse_event
@@ -64,12 +65,12 @@ class Shop:
         self.answers = iter(())  # to "is this instance stopping?"; no, once they run out
         self.handler = self.open()
 
-    def open(self, **changes):
+    def open(self, *, cutter=None, **changes):
         """An instance of the service; another one shares nothing with the first but the cloud."""
         parts: dict[str, Any] = {
             "store": self.store,
             "publisher": self.publisher,
-            "cutter": self.cutter,
+            "maker": ResultMaker(cutter or self.cutter, self.settings),
             "settings": self.settings,
         }
         parts |= {"now": lambda: self.time, "stopping": lambda: next(self.answers, False)}

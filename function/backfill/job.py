@@ -69,8 +69,8 @@ def _run(given: argparse.Namespace, settings: Settings, archive: GcsArchive, wor
 
     cutter = wiring.build_cutter(settings)
     drained = threading.Event()
-    decoder = wiring.build_decoder(settings)
-    handler = wiring.build_handler(settings, cutter, decoder=decoder, stopping=drained.is_set)
+    maker = wiring.build_maker(settings, cutter, wiring.build_decoder(settings))
+    handler = wiring.build_handler(settings, maker, stopping=drained.is_set)
     memory = _ObjectMemory(archive, f"{settings.output_prefix}.backfill/{given.job}/{work.identity()}/{shard}.json")
     task = Task(handler, work, shard, memory, threads=settings.concurrency, seconds=given.minutes * 60)
 
