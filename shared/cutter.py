@@ -180,10 +180,10 @@ class Cutter:
     ) -> NDArray[np.uint8]:
         """The image at the network's size: uint8, HxWx3, sRGB."""
         upscaler = self._upscaler_for(options)
-        side = max(rgb.shape[:2])
+        too_large = self._too_large(rgb)
         if upscaler and options.esrgan_stage is EsrganStage.BEFORE:
-            if side > self._max_side:
-                report.notes["upscale"] = self._skipped(side)
+            if too_large:
+                report.notes["upscale"] = too_large
             else:
                 log.warning(
                     "esrgan_stage=before adds halos and invented texture to what the network sees: measure only"
@@ -192,8 +192,8 @@ class Cutter:
         small = colour.to_srgb(scaling.to_network(rgb, self._segmenter.size), icc_profile)
         if options.denoise is not Denoise.NLM:
             return small
-        if side > self._max_side:
-            report.notes["denoise"] = self._skipped(side)
+        if too_large:
+            report.notes["denoise"] = too_large
             return small
         log.warning("denoise=nlm smooths what the network sees: measure only")
         return _denoised(small)
@@ -219,9 +219,8 @@ class Cutter:
         upscaler = self._upscaler_for(options)
         if upscaler is None or options.esrgan_stage is not EsrganStage.AFTER:
             return rgba, 1
-        side = max(rgba.shape[:2])
-        if side > self._max_side:
-            report.notes["upscale"] = self._skipped(side)
+        if too_large := self._too_large(rgba):
+            report.notes["upscale"] = too_large
             return rgba, 1
         return enlarge_cutout(rgba, upscaler.enlarge, scale=options.esrgan_scale), options.esrgan_scale
 
@@ -250,8 +249,11 @@ class Cutter:
             )
         return self._refiner
 
-    def _skipped(self, side: int) -> str:
-        """The note about a step that a longer side, in pixels, rules out."""
+    def _too_large(self, pixels: NDArray[np.uint8]) -> str:
+        """The note about a step that is skipped because the image is too large for it; empty if it is not."""
+        side = max(pixels.shape[:2])
+        if side <= self._max_side:
+            return ""
         return f"skipped: {side} pixels is more than the {self._max_side} that this service enlarges"
 
 
