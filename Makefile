@@ -4,11 +4,11 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
-SOURCES := function shared tests
+SOURCES := function shared tests infra/deploy
 IMAGE ?= function/local/samples
 OUT ?= out
 
-.PHONY: setup run test coverage mutants check format bench quality oracle lock clean
+.PHONY: deploy undeploy setup run test coverage mutants check format bench quality oracle lock clean
 .DEFAULT_GOAL := check
 
 setup: $(READY)
@@ -60,6 +60,14 @@ oracle:
 	test -x .venv-oracle/bin/python || $(PYTHON) -m venv .venv-oracle
 	.venv-oracle/bin/python -m pip install --quiet wheel setuptools $(shell grep -E '^(torch|torchvision)==' requirements.txt)
 	.venv-oracle/bin/python -m pip install --quiet --no-build-isolation realesrgan==0.3.0
+
+# into a Google Cloud project: infra/README.md. ARGS=--dry-run prints every command and touches nothing. Needs no .venv.
+deploy:
+	$(PYTHON) -m infra.deploy deploy $(ARGS)
+
+# removes it again; asks first
+undeploy:
+	$(PYTHON) -m infra.deploy undeploy $(ARGS)
 
 # infra/requirements.lock from requirements.txt, with hashes; needs uv
 lock:

@@ -5,6 +5,11 @@ output "upload_bucket" {
   value       = google_storage_bucket.images["upload"].name
 }
 
+output "upload_url" {
+  description = "Where an upload goes: the bucket and UPLOAD_PREFIX. Append its name."
+  value       = "gs://${google_storage_bucket.images["upload"].name}/${local.all_settings.UPLOAD_PREFIX}"
+}
+
 output "output_bucket" {
   description = "Cutouts appear here."
   value       = google_storage_bucket.images["output"].name

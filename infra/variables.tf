@@ -101,6 +101,26 @@ variable "settings" {
 
 # ---- what the image carries; `make deploy` passes it to the build, and builds again when it changes
 
+variable "torch_index" {
+  description = "PyTorch's package index, without the CUDA version, which the build appends. A mirror of your own fits here."
+  type        = string
+  default     = "https://download.pytorch.org/whl"
+  validation {
+    condition     = can(regex("^https?://[^\\s]+$", var.torch_index))
+    error_message = "torch_index must be an http(s) address."
+  }
+}
+
+variable "cuda" {
+  description = "CUDA version of PyTorch's wheels, not newer than the GPU's driver: cu126 for the L4's 535, cu130 for the RTX PRO 6000's 580."
+  type        = string
+  default     = "cu126"
+  validation {
+    condition     = can(regex("^cu[0-9]{3}$", var.cuda)) && (var.gpu == "nvidia-l4" || var.cuda != "cu126")
+    error_message = "cuda must be such as cu126; the RTX PRO 6000 needs cu130 or newer."
+  }
+}
+
 variable "model" {
   description = "BiRefNet checkpoint in the image: embedded (demo) or a Hugging Face id."
   type        = string
