@@ -152,9 +152,10 @@ def test_what_the_weights_stage_copies_is_enough_to_fetch_and_check(tmp_path, we
     module, script = fetching[1], enlarging[1].replace("/opt/models", str(weights))
     # Both in one process: each would spend seconds on importing torch.
     program = f"""
-import runpy, sys
+import contextlib, runpy, sys
 sys.argv = ["", "cutdrop/tiny", "--revision", "{COMMIT}", "--folder", "{weights}"]
-runpy.run_module("{module}", run_name="__main__")
+with contextlib.suppress(SystemExit):
+    runpy.run_module("{module}", run_name="__main__")
 sys.argv = ["", "no-such-file.pth"]
 {script}
 """
