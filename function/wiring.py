@@ -1,5 +1,6 @@
 """Builds cutter and handler from settings, with the real adapters. The server and the backfill use it."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from shared.memory import MemoryBudget
 from shared.models import birefnet, realesrgan
 from shared.options import AlphaMatting, CutOptions, EsrganStage
 from shared.records import ModelInfo, SourceImage
+
+LOG = logging.getLogger(__name__)
 
 
 def build_cutter(settings: Settings) -> Cutter:
@@ -85,7 +88,13 @@ def build_decoder(settings: Settings) -> DecoderPool:
 def build_budget(decoder: DecoderPool) -> MemoryBudget:
     """What this container leaves for uploads beside all that this process holds now."""
     held = memory.held_memory() + decoder.processes * memory.DECODER_PROCESS + decoder.kept_memory
-    return MemoryBudget(memory.budget_for_uploads(held=held, limit=memory.memory_limit()))
+    limit = memory.memory_limit()
+    budget = MemoryBudget(memory.budget_for_uploads(held=held, limit=limit))
+    LOG.info(
+        "memory: uploads share %.0f MB of %.0f MB; model, runtime and decoder processes hold %.0f MB",
+        *(size / memory.MB for size in (budget.capacity, limit, held)),
+    )
+    return budget
 
 
 def build_maker(settings: Settings, cutter: Cutter, decoder: DecoderPool) -> ResultMaker:

@@ -88,9 +88,9 @@ def about(message: PublishedMessage) -> str:
 
 
 @contextmanager
-def running(log: Path, model: str, **settings: str) -> Iterator[Service]:
+def running(log: Path, model: str, *, retry: RetryPolicy = FAST, **settings: str) -> Iterator[Service]:
     """A server of its own, with a cloud of its own."""
-    with LocalCloud(retry=FAST) as cloud:
+    with LocalCloud(retry=retry) as cloud:
         environment = {**cloud.environment(), "MODEL": model, **settings}
         with ServerProcess(environment, log=log) as server:
             cloud.eventarc.connect(server.url, f"{server.url}/dead-letter")

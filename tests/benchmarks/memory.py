@@ -2,12 +2,22 @@
 
 Peak memory is what the worker process held at most (VmHWM), measured for each upload apart; "added" is what that
 upload added. Times are the completion message's own.
+
+--at-once N: N of the hungriest uploads (48 megapixels, 16 bits) at the same time instead, and the peak of the server
+with its decoder processes. Give it a limit, by address space or by a group of processes (cgroup version 1 here):
+
+    prlimit --as=8589934592 python -m tests.benchmarks.memory --at-once 12
+
+    group=/sys/fs/cgroup/memory/cutdrop; mkdir $group; echo 8G > $group/memory.limit_in_bytes
+    (echo $BASHPID > $group/cgroup.procs; exec python -m tests.benchmarks.memory --at-once 12)
 """
 
 import argparse
+import contextlib
 import io
 import re
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +26,9 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
+from function.local import RetryPolicy
 from function.local.run.outcomes import console
+from tests.benchmarks.large_files import large_files
 from tests.service import Service, running
 
 SIZES = ((800, 600), (1200, 1600), (3000, 4000), (1, 1), (20_000, 200), (8000, 6000))
@@ -79,10 +91,68 @@ def measure(service: Service, worker: Memory, width: int, height: int) -> list[s
     ]
 
 
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in family(int(child)))]
+
+
+def held(pid: int) -> float:
+    """MB of a process and its descendants; what they share counts once (PSS)."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):  # it may end while its memory is read
+            found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{member}/smaps_rollup").read_text(), re.MULTILINE)
+            total += int(found[1]) * 1024 if found else 0
+    return total / MB
+
+
+def at_once(service: Service, number: int) -> None:
+    files = list(large_files(48, ("png 16 rgba", "tiff 16 rgb", "webp animated", "avif 4:4:4 rgba")))
+    measure(service, Memory(family(service.server.pid)[1]), 64, 64)
+    idle, peak, workers = held(service.server.pid), 0.0, family(service.server.pid)[1]
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.2):
+            with contextlib.suppress(OSError):
+                peak = max(peak, held(service.server.pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    names = [f"{place}-{files[place % len(files)][0]}".replace(" ", "-") for place in range(number)]
+    for place, name in enumerate(names):
+        service.upload(name, files[place % len(files)][1])
+    table = Table("upload", "outcome", "answers", "total ms", box=None)
+    for name in names:
+        told = service.outcome(name, timeout=900)
+        answers = ", ".join(str(status) for status in service.statuses(name))
+        table.add_row(name, told["code"] or told["status"], answers, f"{told['timings_ms']['total']:,.0f}")
+    done.set()
+    watching.join()
+    console().print(table)
+    same = "the same worker" if family(service.server.pid)[1] == workers else "ANOTHER WORKER: the first one was killed"
+    console().print(f"idle {idle:,.0f} MB, peak {peak:,.0f} MB with {number} at once; {same}")
+    for line in service.log():
+        if line["message"].startswith("memory:"):
+            console().print(line["message"])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
-    model = parser.parse_args().model
+    parser.add_argument("--at-once", type=int, default=0)
+    given = parser.parse_args()
+    if given.at_once:
+        patient = RetryPolicy(first_backoff_s=1, longest_backoff_s=5, max_attempts=100)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            running(Path(folder) / "log", given.model, retry=patient) as service,
+        ):
+            at_once(service, given.at_once)
+        return
+    model = given.model
     table = Table("pixels", "outcome", "upload MB", "result MB", *(f"{step} ms" for step in STEPS), box=None)
     table.add_column("peak MB")
     table.add_column("added MB")
