@@ -106,8 +106,10 @@ def bmp(rgba):
     return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(body), 0, 0, 14 + len(header)) + header + body
 
 
-def tiff(samples, photometric, *, extra_samples=(), planes=1, sample_format=1, subfile=0, byte_order="<", bits=None):
-    """An uncompressed TIFF of unsigned whole numbers or floats, HxW or HxWxC, in one strip (per plane)."""
+def tiff(
+    samples, photometric, *, extra_samples=(), planes=1, sample_format=1, subfile=0, byte_order="<", bits=None, level=0
+):
+    """A TIFF of unsigned whole numbers or floats, HxW or HxWxC, in one strip (per plane). level: of zlib; 0 = raw."""
     height, width = samples.shape[:2]
     channels = samples.shape[2] if samples.ndim == 3 else 1
     depth = bits or samples.dtype.itemsize * 8
@@ -118,6 +120,7 @@ def tiff(samples, photometric, *, extra_samples=(), planes=1, sample_format=1, s
             "u1"
         )
     body = (data.transpose(2, 0, 1) if planes == 2 else data).tobytes()
+    body = zlib.compress(body, level) if level else body
     strips = channels if planes == 2 else 1
     offsets = [8 + strip * len(body) // strips for strip in range(strips)]
     fields = [
@@ -125,7 +128,7 @@ def tiff(samples, photometric, *, extra_samples=(), planes=1, sample_format=1, s
         (256, "I", [width]),
         (257, "I", [height]),
         (258, "H", [depth] * channels),
-        (259, "H", [1]),
+        (259, "H", [8 if level else 1]),
         (262, "H", [photometric]),
         (273, "I", offsets),
         (277, "H", [channels]),

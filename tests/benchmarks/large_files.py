@@ -15,12 +15,14 @@ MB = 1_000_000
 
 
 def gradient(megapixels: float) -> np.ndarray:
-    """uint8, HxWx4, 4:3: smooth colours, so that files are small and pixels many; stripes of transparency."""
+    """uint8, HxWx4, 4:3: a disc on smooth colours, so that files are small and pixels many; stripes of transparency."""
     width = round((megapixels * MB * 4 / 3) ** 0.5)
     height = round(megapixels * MB / width)
     y, x = np.ogrid[:height, :width]
     planes = [x * 255 // width + 0 * y, y * 255 // height + 0 * x, (x + y) // 16 % 256, x // 64 % 2 * 200 + 55 + 0 * y]
-    return np.dstack([plane.astype(np.uint8) for plane in planes])
+    rgba = np.dstack([plane.astype(np.uint8) for plane in planes])
+    cv2.circle(rgba, (width // 2, height // 2), height // 3, (225, 200, 60, 255), -1)
+    return rgba
 
 
 def pillow(pixels: np.ndarray, kind: str, mode: str = "", **settings: object) -> bytes:
@@ -62,7 +64,8 @@ def makers(rgba: np.ndarray) -> dict[str, Callable[[], bytes]]:
         "png 16 grey": lambda: deep_png(deep(1), 0),
         "tiff": lambda: pillow(rgb, "TIFF"),
         "tiff 16 rgb": lambda: tiff(deep(3), 2),
-        "tiff 16 rgba": lambda: tiff(deep(4), 2, extra_samples=[2]),
+        "tiff 16 rgb deflate": lambda: tiff(deep(3), 2, level=1),
+        "tiff 16 rgba deflate": lambda: tiff(deep(4), 2, extra_samples=[2], level=1),
         "webp": lambda: pillow(rgb, "WEBP", method=0),
         "webp lossless rgba": lambda: pillow(rgba, "WEBP", lossless=True, method=0, quality=0),
         "webp animated": lambda: pillow(
