@@ -61,7 +61,8 @@ def unloaded_cutter(settings: Settings) -> "Cutter":
     from shared.options import AlphaMatting, EsrganStage
 
     folder = Path(settings.model_folder) if settings.model_folder else None
-    found = weights.find_weights(settings.model, revision=settings.model_revision, folder=folder)
+    dtype = "float16" if settings.dtype == "auto" else settings.dtype  # of the service, on its GPU
+    found = weights.find_weights(settings.model, revision=settings.model_revision, dtype=dtype, folder=folder)
     segmenter = UnloadedNetwork(ModelInfo(id=found.id, revision=found.revision, sha256=found.sha256))
     upscaler = refiner = None
     esrgan_folder = Path(settings.model_folder or Path.home() / ".cache" / "cutdrop")

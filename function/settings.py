@@ -125,7 +125,9 @@ class Settings:
         "a Hugging Face id | a folder: the second network of ALPHA_MATTING=vitmatte",
         default="hustvl/vitmatte-small-composition-1k",
     )
-    vitmatte_revision: str = _setting(_text, "commit of its Hugging Face repository; empty = its newest", default="")
+    vitmatte_revision: str = _setting(
+        _text, "commit of its Hugging Face repository; empty = the pinned one of the default", default=""
+    )
     esrgan_model: str = _setting(_text, "name or path of the Real-ESRGAN checkpoint", default="RealESRGAN_x2plus.pth")
     esrgan_max_side: int = _setting(
         integer(64, 20_000), "images with a longer side are not enlarged", default=3000, unit="px"

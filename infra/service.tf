@@ -165,6 +165,10 @@ resource "google_cloud_run_v2_service" "cutdrop" {
       condition     = lookup(local.chosen_settings, "ALPHA_MATTING", "") != "vitmatte" || var.vitmatte_model != ""
       error_message = "ALPHA_MATTING = vitmatte needs vitmatte_model: without it the network is not in the image and no instance would start."
     }
+    precondition {
+      condition     = contains(["", replace(local.all_settings.DTYPE, "auto", "float16")], var.weights_dtype)
+      error_message = "DTYPE needs weights that the image does not hold: set weights_dtype to the same, or to empty."
+    }
   }
 
   # The first instance must find its rights in place.

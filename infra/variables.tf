@@ -162,12 +162,22 @@ variable "vitmatte_model" {
 }
 
 variable "vitmatte_revision" {
-  description = "Commit of that Hugging Face repository. Empty = its newest; the known checkpoint's sha256 is checked either way."
+  description = "Commit of that Hugging Face repository. Empty = the pinned one of hustvl/vitmatte-small-composition-1k, whose sha256 is checked."
   type        = string
   default     = ""
   validation {
     condition     = can(regex("^([0-9a-f]{40})?$", var.vitmatte_revision))
     error_message = "vitmatte_revision must be a commit of 40 hexadecimal digits."
+  }
+}
+
+variable "weights_dtype" {
+  description = "Numbers of the weights in the image: float16 halves their size and the time to read them; bfloat16; empty = as published. DTYPE must fit."
+  type        = string
+  default     = "float16"
+  validation {
+    condition     = contains(["", "float16", "bfloat16"], var.weights_dtype)
+    error_message = "weights_dtype must be float16, bfloat16 or empty."
   }
 }
 

@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from functools import reduce
+from hashlib import sha256
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -19,8 +21,14 @@ import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from function.finisher import unloaded_cutter
 from function.local import LocalCloud
 from function.local.server_process import free_port
+from function.settings import Settings
+from infra.deploy.deployment import Deployment
+from infra.deploy.shell import Shell
+from infra.deploy.values import Values
+from shared.models.checkpoints import CHECKPOINTS
 from tests.conftest import photo, save_tiny_model
 from tests.terraform import Terraform
 from tests.test_infra import IN_THE_IMAGE, INFRA, NO_SETTINGS, ROOT
@@ -153,7 +161,7 @@ def test_what_the_weights_stage_copies_is_enough_to_fetch_and_check(tmp_path, we
     # Both in one process: each would spend seconds on importing torch.
     program = f"""
 import contextlib, runpy, sys
-sys.argv = ["", "cutdrop/tiny", "--revision", "{COMMIT}", "--folder", "{weights}"]
+sys.argv = ["", "cutdrop/tiny", "--revision", "{COMMIT}", "--dtype", "float16", "--folder", "{weights}"]
 with contextlib.suppress(SystemExit):
     runpy.run_module("{module}", run_name="__main__")
 sys.argv = ["", "no-such-file.pth"]
@@ -171,18 +179,59 @@ sys.argv = ["", "no-such-file.pth"]
     assert "WeightsError: no-such-file.pth is neither a file nor one of" in done.stderr
 
 
-def test_cloud_build_passes_only_arguments_that_the_dockerfile_has():
-    build = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
-    given = re.findall(r"--build-arg=(\w+)=\$\{(\w+)\}", " ".join(build["steps"][0]["args"]))
-    declared = {
+def declared_arguments() -> set[str]:
+    return {
         word.partition("=")[0]
         for stage in stages().values()
         for name, rest in stage
         if name == "ARG"
         for word in rest.split()
     }
-    assert {"TORCH_INDEX_URL", "CUDA", "MODEL"} <= {name for name, _ in given} <= declared
-    assert {substitution for _, substitution in given} <= build["substitutions"].keys()
+
+
+def test_make_deploy_and_cloud_build_pass_each_argument_that_the_dockerfile_has():
+    build = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
+    given = dict(re.findall(r"--build-arg=(\w+)=\$\{_(\w+)\}", " ".join(build["steps"][0]["args"])))
+    assert all(name == substitution for name, substitution in given.items())
+    assert given.keys() == declared_arguments() - {"PYTHON_IMAGE"}
+    assert build["substitutions"].keys() == {f"_{name}" for name in (*given, "IMAGE", "TAG")}
+    state = Deployment(root=ROOT, values=Values.read(INFRA, {}, "my-project"), shell=Shell("my-project"))
+    assert state.build_arguments.keys() | {"TORCH_INDEX_URL"} == given.keys()
+    defaults = dict(rest.partition("=")[::2] for name, rest in stages()[""] if name == "ARG")
+    for name, value in state.build_arguments.items():
+        assert build["substitutions"][f"_{name}"] == value
+        assert defaults.get(name, value) == value
+
+
+def test_pytorch_is_installed_by_hash_where_there_is_a_lock_for_its_cuda():
+    """The two branches of the Dockerfile's step, with a pip that says what it was asked for."""
+    step = next(rest for name, rest in stages()["packages"] if name == "RUN" and "torch.txt" in rest)
+    step = step.partition(" && pip freeze")[0]
+    stub = 'pip() { echo "$@"; }; CUDA=cu126; TORCH_INDEX_URL=https://index.example.com; cd "$1"; '
+
+    def asked(folder: Path) -> str:
+        command = ["sh", "-c", stub + step, "sh", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(ROOT / "requirements.txt", folder)
+        assert asked(folder).split()[-2:] == ["--requirement", "torch.txt"]
+        assert re.fullmatch(r"torch==\S+\+cu126\ntorchvision==\S+\+cu126\n", (folder / "torch.txt").read_text())
+        (folder / "torch-cu126.lock").touch()
+        assert asked(folder).split()[-4:] == ["--require-hashes", "--no-deps", "--requirement", "torch-cu126.lock"]
+
+
+def test_the_finisher_finds_weights_that_the_build_has_left_in_half_precision_only(tmp_path):
+    known = CHECKPOINTS["ZhengPeng7/BiRefNet-portrait"]
+    place = tmp_path / "converted" / f"{known.sha256}-float16"
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(b"half")
+    record = {"source_sha256": known.sha256, "sha256": sha256(b"half").hexdigest(), "dtype": "float16"}
+    (place / "provenance.json").write_text(json.dumps(record))
+    needed = {"OUTPUT_BUCKET": "b", "COMPLETION_TOPIC": "projects/project/topics/topic", "MODEL_FOLDER": str(tmp_path)}
+    cutter = unloaded_cutter(Settings.from_env({**needed, "MODEL": known.id}))
+    assert cutter.model.sha256 == known.sha256
 
 
 def test_the_server_comes_up_in_the_clean_folder_with_the_settings_of_terraform(app, weights, tmp_path):

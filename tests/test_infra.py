@@ -266,6 +266,8 @@ def a_network_that_the_image_lacks_is_refused_at_the_plan(files: Terraform) -> I
     guards = [guard["condition"] for guard in files.resources[SERVICE]["lifecycle"][0]["precondition"]]
     if not any("vitmatte" in guard and "var.vitmatte_model" in guard for guard in guards):
         yield "ALPHA_MATTING = vitmatte without vitmatte_model is not refused"
+    if not any("all_settings.DTYPE" in guard and "var.weights_dtype" in guard for guard in guards):
+        yield "a DTYPE that the image's weights do not have is not refused"
     if not any("local.memory_needed_gib <= var.memory_gib" in guard for guard in guards):
         yield "more uploads than fit into memory are not refused"
 
@@ -544,6 +546,12 @@ BREAKS = [  # file, line, what becomes of it, the promise that must notice
     ),
     ("trigger.tf", '--project="$PROJECT" ', "", every_gcloud_names_its_project),
     ("service.tf", '|| var.vitmatte_model != ""', "|| true", a_network_that_the_image_lacks_is_refused_at_the_plan),
+    (
+        "service.tf",
+        'contains(["", replace(local.all_settings.DTYPE, "auto", "float16")], var.weights_dtype)',
+        'local.all_settings.DTYPE != ""',
+        a_network_that_the_image_lacks_is_refused_at_the_plan,
+    ),
     (
         "service.tf",
         "local.memory_needed_gib <= var.memory_gib",

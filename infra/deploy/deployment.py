@@ -35,6 +35,7 @@ class Deployment:
             "ESRGAN_MODEL": values.esrgan_model,
             "VITMATTE_MODEL": values.vitmatte_model,
             "VITMATTE_REVISION": values.vitmatte_revision,
+            "WEIGHTS_DTYPE": values.weights_dtype,
         }
 
     @property

@@ -145,7 +145,16 @@ def torch_wheels(state: Deployment) -> Deployment:
                 f"{address} has no {wheel}...whl. torch_index and cuda in infra/terraform.tfvars must name PyTorch's"
                 " index for a CUDA version that it is built for: https://pytorch.org/get-started/previous-versions/"
             )
+    _locked(state)
     return state
+
+
+def _locked(state: Deployment) -> None:
+    lock = f"infra/torch-{state.values.cuda}.lock"
+    if not (state.root / lock).is_file():
+        state.shell.say(
+            f"  no {lock}: the wheels are not checked by hash. Make it with infra/lock.sh {state.values.cuda}"
+        )
 
 
 def pinned_torch(root: Path) -> Mapping[str, str]:

@@ -52,6 +52,7 @@ class Values:
     esrgan_model: str
     vitmatte_model: str
     vitmatte_revision: str
+    weights_dtype: str
     gpu_regions: tuple[str, ...]  # that have this gpu
 
     @classmethod

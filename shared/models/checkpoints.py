@@ -1,4 +1,4 @@
-"""The published BiRefNet checkpoints: which bytes they are, and what has to be known to use them well."""
+"""The published checkpoints: which bytes they are, and what has to be known to use them well."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ PatchOrder = Literal["current", "legacy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Published:
     """One file at one revision of a Hugging Face repository."""
 
     id: str
@@ -17,11 +17,27 @@ class Checkpoint:
     sha256: str
     size: int  # bytes
     dtype: str  # of the stored numbers
+    licence: str = "MIT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Published):
+    """A checkpoint of BiRefNet."""
+
     backbone: str
     image_size: tuple[int, int]  # width, height at inference, pixels
     patch_order: PatchOrder  # order of the image tiles when it was trained
     trained_on_alpha: bool  # not on binary masks: its mask is opacity and needs no contrast
-    licence: str = "MIT"
+
+
+VITMATTE = Published(
+    id="hustvl/vitmatte-small-composition-1k",
+    revision="6a58ad7646403c1df626fbd746900aec7361ea1d",
+    sha256="bda9289db1bb6762d978b42d1c62ae3f34daf7497171a347a1d09657efd788cb",
+    size=103_294_572,
+    dtype="float32",
+    licence="Apache-2.0",
+)
 
 
 CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
@@ -130,3 +146,5 @@ CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType(
         )
     }
 )
+
+KNOWN: Mapping[str, Published] = MappingProxyType({**CHECKPOINTS, VITMATTE.id: VITMATTE})

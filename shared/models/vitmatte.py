@@ -7,9 +7,7 @@ and only those that touch the unknown band, so memory is bounded whatever the up
 import json
 import math
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -19,15 +17,12 @@ from numpy.typing import NDArray
 from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
 
 from shared.errors import NetworkFailed, WeightsError
+from shared.models.checkpoints import VITMATTE
 from shared.models.device import first_that_fits
 from shared.models.limits import Limits
 from shared.models.tiling import Tile, squares
 from shared.models.weights import find_weights, open_weights
 
-DEFAULT = "hustvl/vitmatte-small-composition-1k"  # Apache-2.0, 103,294,572 bytes, float32
-PUBLISHED: Mapping[str, str] = MappingProxyType(
-    {DEFAULT: "bda9289db1bb6762d978b42d1c62ae3f34daf7497171a347a1d09657efd788cb"}  # sha256 of model.safetensors
-)
 CROP = 512  # pixels: side of a square that the network sees
 LIMITS = Limits(
     multiple=32, half_precision=frozenset({"float16", "bfloat16"}), trained_side=CROP, trained_on_alpha=True
@@ -39,7 +34,7 @@ UNKNOWN, FOREGROUND = 0.5, 1.0  # the trimap's values; background is 0
 
 
 def load(
-    name: str = DEFAULT,
+    name: str = VITMATTE.id,
     *,
     revision: str = "",
     sha256: str = "",
@@ -49,13 +44,12 @@ def load(
 ) -> "VitMatte":
     """A matting network from a Hugging Face id or a local folder (model.safetensors and config.json).
 
-    The published checkpoint must have its sha256, any other the one that is given.
+    The published checkpoint has its sha256 (find_weights), any other must have the one that is given.
     `folder` holds the downloads. Raises WeightsError.
     """
     file = find_weights(name, revision=revision, folder=folder)
-    expected = sha256 or PUBLISHED.get(name, "")
-    if expected and file.sha256 != expected:
-        raise WeightsError(f"{file.path} has sha256 {file.sha256}, expected {expected}: the file was altered")
+    if sha256 and file.sha256 != sha256:
+        raise WeightsError(f"{file.path} has sha256 {file.sha256}, expected {sha256}: the file was altered")
     network = VitMatteForImageMatting(_config(file.config))
     try:
         network.load_state_dict(open_weights(file.path))

@@ -28,7 +28,7 @@ from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils.tqdm import tqdm
 
 from shared.errors import WeightsError
-from shared.models.checkpoints import CHECKPOINTS, Checkpoint
+from shared.models.checkpoints import KNOWN, Checkpoint, Published
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class WeightsFile:
     revision: str  # commit; empty for local files
     path: Path
     sha256: str  # of the published file, also if `path` is its copy in half precision
-    checkpoint: Checkpoint | None = None  # what is known about it
+    checkpoint: Checkpoint | None = None  # what is known about it, if it is one of BiRefNet
     config: Path | None = None  # config.json beside it
 
 
@@ -70,7 +70,7 @@ def find_weights(
     dtype: str = "",
     folder: Path | None = None,
     endpoint: str | None = None,
-    known: Mapping[str, Checkpoint] = CHECKPOINTS,
+    known: Mapping[str, Published] = KNOWN,
 ) -> WeightsFile:
     """The file of a model: "embedded", a local file or folder, or a Hugging Face id.
 
@@ -84,15 +84,16 @@ def find_weights(
     if name and name not in known and Path(name).exists():
         found = _local(Path(name), Path(name).resolve().name)
         LOG.warning("local weights %s, sha256 %s", found.path, found.sha256)
-        checkpoint = next((each for each in known.values() if each.sha256 == found.sha256), None)
-        return replace(found, checkpoint=checkpoint)
+        published = next((each for each in known.values() if each.sha256 == found.sha256), None)
+        return replace(found, checkpoint=published if isinstance(published, Checkpoint) else None)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise WeightsError(f"model {name!r} is neither 'embedded', nor a file or folder, nor a Hugging Face id")
-    if folder is not None and name in known and revision in ("", known[name].revision):
-        converted = _converted(folder / CONVERTED / f"{known[name].sha256}-{dtype}", known[name])
+    source = known.get(name)
+    if folder is not None and isinstance(source, Checkpoint) and revision in ("", source.revision):
+        converted = _converted(folder / CONVERTED / f"{source.sha256}-{dtype}", source)
         if converted is not None:
             return converted
-    return _from_hub(name, revision, known.get(name), folder=folder, endpoint=endpoint)
+    return _from_hub(name, revision, source, folder=folder, endpoint=endpoint)
 
 
 def _local(place: Path, name: str) -> WeightsFile:
@@ -116,7 +117,7 @@ def _only_checkpoint(folder: Path) -> Path:
 
 
 def _from_hub(
-    name: str, revision: str, known: Checkpoint | None, *, folder: Path | None, endpoint: str | None
+    name: str, revision: str, known: Published | None, *, folder: Path | None, endpoint: str | None
 ) -> WeightsFile:
     if known is not None and revision not in ("", known.revision):
         LOG.warning("%s at %s is not the revision %s that is known", name, revision, known.revision)
@@ -125,7 +126,8 @@ def _from_hub(
     path = _download(name, HUB_FILE, revision, folder, endpoint)
     if known is not None:
         check_sha256(path, known.sha256)
-        return WeightsFile(id=name, revision=revision, path=path, sha256=known.sha256, checkpoint=known)
+        checkpoint = known if isinstance(known, Checkpoint) else None
+        return WeightsFile(id=name, revision=revision, path=path, sha256=known.sha256, checkpoint=checkpoint)
     commit = path.parent.name  # the cache files each download under its commit
     sha256 = sha256_of(path)
     LOG.warning("unknown weights %s at %s, sha256 %s", name, commit, sha256)
