@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from function.settings import Settings
 from shared import encoding
 from shared.options import CutOptions
-from shared.outputs import parse_outputs
+from shared.outputs import OutputSpec, parse_outputs
 from shared.records import Upload
 from shared.report import RESERVED, output_ending
 
@@ -54,15 +54,7 @@ class Plan:
 
 def plan_for(upload: Upload, settings: Settings, weights_sha256: Callable[[CutOptions], str]) -> Plan:
     """What one upload asks for. InvalidOptions if its metadata asks for what does not exist."""
-    asked = {
-        name[len(OPTION_PREFIX) :]: text
-        for name, text in upload.metadata.items()
-        if name.lower().startswith(OPTION_PREFIX) and name.lower() not in RESERVED
-    }
-    wanted = settings.outputs
-    for name in [name for name in asked if name.lower() == OUTPUTS_OPTION]:
-        wanted = asked.pop(name)
-    specs = parse_outputs(wanted, CutOptions.from_texts(asked, base=settings.options))
+    specs = asked_outputs(upload.metadata, settings)
     options = specs[0].options
     deciding: dict[str, object] = {
         "options": options.as_texts(),
@@ -78,6 +70,22 @@ def plan_for(upload: Upload, settings: Settings, weights_sha256: Callable[[CutOp
         for spec, ending in zip(specs, endings, strict=True)
     )
     return Plan(upload=upload, key=_key(upload, deciding), outputs=outputs)
+
+
+def asked_outputs(metadata: Mapping[str, str], settings: Settings) -> tuple[OutputSpec, ...]:
+    """The outputs that an upload's custom metadata asks for, the primary one first.
+
+    InvalidOptions if it asks for what does not exist.
+    """
+    asked = {
+        name[len(OPTION_PREFIX) :]: text
+        for name, text in metadata.items()
+        if name.lower().startswith(OPTION_PREFIX) and name.lower() not in RESERVED
+    }
+    wanted = settings.outputs
+    for name in [name for name in asked if name.lower() == OUTPUTS_OPTION]:
+        wanted = asked.pop(name)
+    return parse_outputs(wanted, CutOptions.from_texts(asked, base=settings.options))
 
 
 def unplanned_key(upload: Upload) -> str:

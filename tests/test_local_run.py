@@ -128,6 +128,7 @@ def test_a_file_that_is_no_image_is_summed_up_and_keeps_its_message(finished):
 
 REFUSED = [
     (["--option", "crp=true"], "crp is not an option, crop is"),
+    (["--option", "key=1"], "key is not an option"),
     (["--option", "format=jpg"], "needs bg_color"),
     (["--option", "outputs=small: size=32"], "outputs: small: size='32' is not WIDTHxHEIGHT"),
     (["--set", "FOO=bar"], "FOO is not a setting"),

@@ -9,11 +9,11 @@ from pathlib import Path
 from function.local.cloud import LOCAL_NAMES
 from function.local.run.files import LocalFile, NothingToUpload, collect
 from function.local.run.results import folder_problem
-from function.plan import OUTPUTS_OPTION
+from function.plan import OPTION_PREFIX, asked_outputs
 from function.settings import Settings, table
 from shared.errors import InvalidOptions, SettingsError
 from shared.options import AlphaMatting, CutOptions, EsrganStage
-from shared.outputs import parse_outputs
+from shared.report import RESERVED
 
 LIKE_A_SETTING = 0.88  # similarity of names, difflib's ratio, from which a variable is taken for a misspelt setting
 SHORTEST = 5  # letters; shorter names resemble too much
@@ -45,10 +45,13 @@ def check_settings(
     problems = [problem for name, _ in given if (problem := _setting_problem(name, names))]
     if problems:
         raise Refused("; ".join(problems))
+    metadata = {f"{OPTION_PREFIX}{name}": value for name, value in options}
+    if reserved := [name for name, _ in options if f"{OPTION_PREFIX}{name}".lower() in RESERVED]:
+        raise Refused(f"--option: {reserved[0]} is not an option ({OPTION_HELP})")
     chosen = {"MODEL": environ.get("MODEL", "").strip() or "embedded"} | dict(given)
     try:
         settings = Settings.from_env({**environ, **LOCAL_NAMES, **chosen})
-        asked = _asked(dict(options), settings)
+        asked = asked_outputs(metadata, settings)[0].options
     except InvalidOptions as error:
         raise Refused(f"--option: {error}") from error
     except SettingsError as error:
@@ -58,18 +61,9 @@ def check_settings(
     return Checked(
         settings=settings,
         environment=chosen,
-        metadata={f"cutdrop-{name}": value for name, value in options},
+        metadata=metadata,
         warnings=[*_misspelt(environ, names)],
     )
-
-
-def _asked(options: Mapping[str, str], settings: Settings) -> CutOptions:
-    """The options of every upload. InvalidOptions as from the service itself."""
-    texts = {name: text for name, text in options.items() if name.lower() != OUTPUTS_OPTION}
-    asked = CutOptions.from_texts(texts, base=settings.options)
-    for name in options.keys() - texts:
-        parse_outputs(options[name], asked)
-    return asked
 
 
 def _setting_problem(name: str, names: Iterable[str]) -> str:
@@ -89,25 +83,35 @@ def _misspelt(environ: Mapping[str, str], names: set[str]) -> Iterable[str]:
             yield f"the environment variable {name} is not a setting, {near[0]} is"
 
 
-def _check_networks(asked: CutOptions, settings: Settings) -> None:
-    """Options of single uploads do not load a network: say what does, instead of one failure for each file."""
-    if asked.alpha_matting is AlphaMatting.VITMATTE and settings.options.alpha_matting is not AlphaMatting.VITMATTE:
-        raise Refused(
-            f"--option alpha_matting=vitmatte needs a network that is not loaded: --set ALPHA_MATTING=vitmatte loads "
-            f"{settings.vitmatte_model} (in the container image: the build argument VITMATTE_MODEL)"
-        )
-    if asked.esrgan_stage is EsrganStage.OFF or settings.options.esrgan_stage is not EsrganStage.OFF:
-        return
+def absent_networks(settings: Settings) -> dict[tuple[str, str], str]:
+    """(option, value) -> why a single upload cannot ask for it: its network is not loaded; and how to load it."""
     from function.wiring import upscaler_folder
     from shared.models import realesrgan
 
-    folder = upscaler_folder(settings)
-    if not realesrgan.is_here(settings.esrgan_model, folder):
-        raise Refused(
-            f"--option esrgan_stage={asked.esrgan_stage} needs a network that is not loaded: "
-            f"--set ESRGAN_STAGE={asked.esrgan_stage} fetches {settings.esrgan_model}, or put that file into {folder} "
-            f"(in the container image: the build argument ESRGAN_MODEL)"
+    absent = {}
+    if settings.options.alpha_matting is not AlphaMatting.VITMATTE:
+        absent["alpha_matting", AlphaMatting.VITMATTE.value] = (
+            f"needs a network that is not loaded: --set ALPHA_MATTING=vitmatte loads {settings.vitmatte_model} "
+            "(in the container image: the build argument VITMATTE_MODEL)"
         )
+    folder = upscaler_folder(settings)
+    if settings.options.esrgan_stage is EsrganStage.OFF and not realesrgan.is_here(settings.esrgan_model, folder):
+        for stage in (EsrganStage.AFTER, EsrganStage.BEFORE):
+            absent["esrgan_stage", stage.value] = (
+                f"needs a network that is not loaded: --set ESRGAN_STAGE={stage} fetches {settings.esrgan_model}, "
+                f"or put that file into {folder} (in the container image: the build argument ESRGAN_MODEL)"
+            )
+    return absent
+
+
+def _check_networks(asked: CutOptions, settings: Settings) -> None:
+    """Options of single uploads do not load a network: say what does, instead of one failure for each file."""
+    if asked == settings.options:
+        return
+    texts = asked.as_texts()
+    for (name, value), why in absent_networks(settings).items():
+        if texts[name] == value:
+            raise Refused(f"--option {name}={value} {why}")
 
 
 def _check_prefix(settings: Settings) -> None:
