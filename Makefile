@@ -8,7 +8,7 @@ SOURCES := function shared tests infra/deploy
 IMAGE ?= function/local/samples
 OUT ?= out
 
-.PHONY: deploy undeploy setup run test coverage mutants check format bench quality oracle lock clean
+.PHONY: deploy undeploy setup run page test test-page coverage mutants check format bench quality oracle lock clean
 .DEFAULT_GOAL := check
 
 setup: $(READY)
@@ -24,8 +24,17 @@ $(READY): requirements.txt requirements-dev.txt
 run: $(READY)
 	$(BIN)/python -m function.local --out "$(OUT)" "$(IMAGE)"
 
+# make page, or make page IMAGES="photo.jpg folder"; prints an address to open
+page: $(READY)
+	$(BIN)/python -m function.local --page $(IMAGES)
+
 test: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+
+# the page in Chromium, which is installed if it is missing and may be
+test-page: $(READY)
+	$(BIN)/python -m tests.browser
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m browser
 
 # the tests once more, with the lines and branches that none of them reaches; half as long again
 coverage: $(READY)

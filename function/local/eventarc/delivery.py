@@ -29,6 +29,7 @@ from function.local.storage.objects import Finalized
 from function.local.storage.store import LocalStore
 
 ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
+LONGEST_ANSWER = 4096  # bytes that are kept
 
 
 class Transport(StrEnum):
@@ -53,13 +54,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryAttempt:
-    """One delivery; status 0: no response came, `problem` has the reason."""
+    """One delivery; status 0: no response came, `problem` has the reason. answer: the response's text."""
 
     message: PushMessage
     url: str
     number: int
     status: int
     problem: str = ""
+    answer: str = ""
 
     @property
     def acknowledged(self) -> bool:
@@ -222,10 +224,13 @@ class Eventarc:
             post = wrapped_post(delivery.message, subscription, number)
         else:
             post = binary_post(delivery.message)
-        status, problem = self._send(url, post)
-        return DeliveryAttempt(message=delivery.message, url=url, number=number, status=status, problem=problem)
+        status, problem, answer = self._send(url, post)
+        return DeliveryAttempt(
+            message=delivery.message, url=url, number=number, status=status, problem=problem, answer=answer
+        )
 
-    def _send(self, url: str, post: Post) -> tuple[int, str]:
+    def _send(self, url: str, post: Post) -> tuple[int, str, str]:
+        """Status, problem and answer."""
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection = http.client.HTTPConnection(parts.netloc, timeout=self._retry.ack_deadline_s)
@@ -235,10 +240,9 @@ class Eventarc:
         try:
             connection.request("POST", target, body=post.body, headers=headers)
             response = connection.getresponse()
-            response.read()
-            return response.status, ""
+            return response.status, "", response.read(LONGEST_ANSWER).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
-            return 0, repr(error)
+            return 0, repr(error), ""
         finally:
             with self._changed:
                 self._connections.discard(connection)

@@ -120,12 +120,12 @@ def _check_prefix(settings: Settings) -> None:
 
 
 def check_files(
-    paths: Sequence[Path], settings: Settings, *, out: Path, images_only: bool, serve: bool
+    paths: Sequence[Path], settings: Settings, *, out: Path, images_only: bool, endless: bool
 ) -> list[LocalFile]:
-    """The files of a run, none with --serve. Refused if there is none, or if the service would ignore one."""
+    """The files of a run, none of one without an end. Refused if there is none, or if the service would ignore one."""
     if missing := [str(path) for path in paths if not path.exists()]:
         raise Refused(f"no such file or folder: {', '.join(missing)}")
-    if serve:
+    if endless:
         if settings.upload_prefix:
             raise Refused(f"UPLOAD_PREFIX={settings.upload_prefix}: files of other names would be ignored for ever")
         return []

@@ -1,4 +1,5 @@
 """python -m function.local [--out DIR] [--outcomes FILE] [--set NAME=VALUE ...] [--option NAME=VALUE ...] PATH ...
+python -m function.local --page [--port N] [--set NAME=VALUE ...] [--option NAME=VALUE ...] [PATH ...]
 
 Sends files or folders through the whole service on this machine: a local object store and topic, the real server.
 """
@@ -16,6 +17,7 @@ from function.local.run.checks import Refused, check_files, check_settings, chec
 from function.local.run.fetch import fetch_missing
 from function.local.run.files import LocalFile
 from function.local.run.outcomes import console, line, summary, table
+from function.local.run.page import show_page
 from function.local.run.progress import RunProgress
 from function.local.run.results import ResultFolder
 from function.local.run.runner import FileOutcome, LocalRun
@@ -32,7 +34,10 @@ EXIT_STATUS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status, as EXIT_STATUS describes."""
-    args = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    args = parser.parse_intermixed_args(arguments)
+    if not (args.paths or args.page):
+        parser.error("the following arguments are required: PATH")
     try:
         return _checked_run(args)
     except Refused as error:
@@ -43,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NOT_DONE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return DONE if args.serve else INTERRUPTED
+        return DONE if args.serve or args.page else INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Cut out images through the whole service, on this machine: store, events, server, messages.",
         epilog=EXIT_STATUS,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image, other file, or folder of them")
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="image, other file, or folder of them")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for results (out)")
     parser.add_argument("--outcomes", type=Path, metavar="FILE", help="takes one completion message per line, as JSON")
     parser.add_argument("--log", type=Path, metavar="FILE", help="takes the server's log")
@@ -60,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images-only", action="store_true", help="leave out files in folders that are no images")
     parser.add_argument("--strict", action="store_true", help="exit with 3 if an upload failed")
     parser.add_argument("--serve", action="store_true", help="keep watching the paths for new and changed files")
+    parser.add_argument("--page", action="store_true", help="show a page in the browser that takes pictures")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port of the page on 127.0.0.1 (a free one)")
     for name, what in (
         ("set", "a setting of the server, such as MODEL=ZhengPeng7/BiRefNet-portrait"),
         ("option", "an option of every upload, such as format=webp"),
@@ -80,13 +87,19 @@ def _pair(text: str) -> tuple[str, str]:
 def _checked_run(args: argparse.Namespace) -> int:
     """Check all that can be checked, then start."""
     started = time.monotonic()
+    if args.page and (args.serve or args.outcomes):
+        raise Refused(f"--page: {'--serve' if args.serve else '--outcomes'} belongs to a run without a page")
     checked = check_settings(args.set, args.option, os.environ)
     check_targets(out=args.out, outcomes=args.outcomes, log=args.log, overwrite=args.overwrite)
-    files = check_files(args.paths, checked.settings, out=args.out, images_only=args.images_only, serve=args.serve)
+    endless = args.serve or args.page
+    files = check_files(args.paths, checked.settings, out=args.out, images_only=args.images_only, endless=endless)
     for warning in checked.warnings:
         print(f"cutdrop: {warning}", file=sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that the server is stopped too
     fetch_missing(checked.settings, checked.environment)
+    if args.page:
+        show_page(checked, args.paths, images_only=args.images_only, port=args.port, log=args.log)
+        return DONE
     with ExitStack() as stack:
         with console(stderr=True).status(f"starting the server, model {checked.settings.model}"):
             service = stack.enter_context(running_service(checked.environment, log=args.log))

@@ -58,6 +58,13 @@ def missing(settings: Settings) -> list[str]:
     return names
 
 
+def at_hand(settings: Settings) -> list[str]:
+    """Models that can be used without a download, the settings' own first."""
+    folder = settings.model_folder or None
+    cached = [name for name in CHECKPOINTS if _cached(name, "", folder)]
+    return list(dict.fromkeys([settings.model, "embedded", *cached]))
+
+
 def _cached(name: str, revision: str, folder: str | None) -> bool:
     known = CHECKPOINTS.get(name)
     revision = revision or (known.revision if known else "main")
