@@ -24,6 +24,7 @@ RENAMED: Mapping[str, str] = {
 }
 OUR_PREFIXES = ("BIREFNET_", "ESRGAN_", "MASK_", "ALPHA_MATTING_", "CUTDROP_")
 TOPIC = re.compile(r"projects/[^/\s]+/topics/[A-Za-z][\w.~+%-]{2,254}")
+REQUIRED = ("output_bucket", "completion_topic")  # unless there are only calls of POST /cut
 TOPIC_ID = re.compile(r"[A-Za-z][\w.~+%-]{2,254}")
 
 
@@ -168,6 +169,9 @@ class Settings:
     review_below: float = _setting(
         number(0, 1), "a result of less confidence gets the attribute review=true; 0 = none does", default=0.5
     )
+    http_cut: bool = _setting(
+        boolean, "answer POST /cut too: one image in, its cutout out, without bucket and message", default=False
+    )
     log_level: str = _setting(
         _choice("debug", "info", "warning", "error"), "debug | info | warning | error", default="info"
     )
@@ -179,6 +183,8 @@ class Settings:
         given = {name: text.strip() for name, text in environ.items() if text.strip()}
         problems = _left_over(given)
         values = {item.name: _read(item.name.upper(), item, given, problems) for item in _fields()}
+        without_buckets = values["http_cut"] is True and not (values["output_bucket"] or values["completion_topic"])
+        problems[:0] = [f"{name.upper()} is missing" for name in REQUIRED if values[name] == "" and not without_buckets]
         values["options"] = _read_options(given, problems)
         try:
             parse_outputs(str(values["outputs"]), values["options"])
@@ -188,6 +194,11 @@ class Settings:
         if problems:
             raise SettingsError("; ".join(problems))
         return cls(**values)
+
+    @property
+    def has_buckets(self) -> bool:
+        """Whether this service takes uploads from buckets at all; without, it only answers POST /cut."""
+        return bool(self.output_bucket)
 
     def takes_uploads_from(self, bucket: str) -> bool:
         """Whether objects of this bucket are uploads."""
@@ -247,9 +258,7 @@ def _fields() -> list[Any]:
 
 def _read(name: str, item: Any, given: Mapping[str, str], problems: list[str]) -> Any:
     if name not in given:
-        if item.default is MISSING:
-            problems.append(f"{name} is missing")
-        return item.default
+        return "" if item.default is MISSING else item.default
     try:
         return item.metadata["parse"](given[name])
     except ValueError as error:
@@ -272,7 +281,7 @@ def _read_options(given: Mapping[str, str], problems: list[str]) -> CutOptions:
 
 
 def _full_topic(topic: Any, given: Mapping[str, str], problems: list[str]) -> Any:
-    if not isinstance(topic, str) or topic.startswith("projects/"):
+    if not topic or topic.startswith("projects/"):
         return topic
     if "GOOGLE_CLOUD_PROJECT" not in given:
         problems.append(f"COMPLETION_TOPIC={topic!r} is a bare name: GOOGLE_CLOUD_PROJECT is missing")

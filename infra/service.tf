@@ -62,6 +62,7 @@ locals {
     EXISTING_ALPHA    = "multiply"
     OUTPUTS           = ""
     REVIEW_BELOW      = "0.5"
+    HTTP_CUT          = "false"
   }
 
   # What the cloud decides. Which weights run is the image's own affair (Dockerfile): rolling back the image rolls them back.

@@ -26,6 +26,7 @@ class Parser(Generic[Value]):
     high: float = 0.0
     step: float = 0.0
     choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()  # other spellings of the choices
 
     def __call__(self, text: str) -> Value:
         return self.read(text)
@@ -72,7 +73,7 @@ def choice(kind: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Par
         except ValueError:
             raise ValueError(f"is not one of {', '.join(kind)}") from None
 
-    return Parser(read, kind="choice", choices=tuple(kind))
+    return Parser(read, kind="choice", choices=tuple(kind), aliases=tuple(aliases or ()))
 
 
 def _read_boolean(text: str) -> bool:

@@ -38,6 +38,14 @@ def test_every_problem_is_reported_at_once():
     )
 
 
+def test_a_server_of_single_images_needs_neither_bucket_nor_topic_but_not_one_alone():
+    assert not Settings.from_env({"HTTP_CUT": "true"}).has_buckets
+    assert Settings.from_env(LEAST | {"HTTP_CUT": "true"}).has_buckets
+    assert problems(HTTP_CUT="true", OUTPUT_BUCKET="") == "OUTPUT_BUCKET is missing"
+    with pytest.raises(SettingsError, match="OUTPUT_BUCKET is missing; COMPLETION_TOPIC is missing"):
+        Settings.from_env({"HTTP_CUT": "false"})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_empty_value_counts_as_absent(name):
     if name in LEAST:
