@@ -36,8 +36,8 @@ PIXELS = 1_000_000
 @pytest.fixture(scope="module")
 def direct(tmp_path_factory, model):
     log = tmp_path_factory.mktemp("http") / "server.log"
-    limits = {"MAX_UPLOAD_BYTES": str(LIMIT), "MAX_PIXELS": str(PIXELS)}
-    with running(log, model, HTTP_CUT="true", CONCURRENCY="4", **limits) as service:
+    limit, pixels = str(LIMIT), str(PIXELS)
+    with running(log, model, HTTP_CUT="true", CONCURRENCY="4", MAX_UPLOAD_BYTES=limit, MAX_PIXELS=pixels) as service:
         yield service
 
 
