@@ -74,7 +74,7 @@ def _library(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".compile-") as scratch:
             made = Path(scratch) / target.name
-            command = [os.environ.get("CC", "cc"), *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
+            command = ["cc", *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
             subprocess.run(command, check=True, capture_output=True, timeout=60)  # noqa: S603
             made.replace(target)
     return target
