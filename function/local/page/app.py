@@ -23,7 +23,7 @@ from flask import Blueprint, Flask, Response, abort, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from function.local.page import form, guard
-from function.local.page.gallery import Cut, Gallery, State, Variant
+from function.local.page.gallery import Cut, Gallery, Removed, State, Variant
 from function.local.page.views import Views, zipped_result
 from function.settings import Settings
 from shared.errors import RejectedUpload, UploadTooLarge
@@ -174,8 +174,8 @@ def _add_errors(app: Flask, settings: Settings) -> None:
     def http(error: HTTPException) -> tuple[Response, int]:
         return jsonify(code="", reason=error.description), error.code or 500
 
-    @app.errorhandler(KeyError)
-    def gone(_: KeyError) -> tuple[Response, int]:
+    @app.errorhandler(Removed)
+    def removed(_: Removed) -> tuple[Response, int]:
         return jsonify(code="", reason="It was removed."), 404
 
 

@@ -13,6 +13,10 @@ from typing import Any
 Event = tuple[str, Mapping[str, Any]]  # name and data
 
 
+class Removed(Exception):
+    """The picture or the cut is not in the gallery, or no longer."""
+
+
 class State(StrEnum):
     """How far a cut is."""
 
@@ -114,10 +118,9 @@ class Gallery:
         return picture
 
     def order(self, picture: str, variants: Sequence[Variant]) -> list[Cut]:
-        """Queue a cut of a picture for each variant. KeyError if the picture is gone."""
+        """Queue a cut of a picture for each variant. Raises Removed."""
         with self._changed:
-            if picture not in self._pictures:
-                raise KeyError(picture)
+            self.picture(picture)
             cuts = [Cut(id=f"c{next(self._numbers)}", picture=picture, variant=variant) for variant in variants]
             for cut in cuts:
                 self._cuts[cut.id] = cut
@@ -149,19 +152,24 @@ class Gallery:
             return cut in self._cuts
 
     def picture(self, picture: str) -> Picture:
-        """KeyError if it is gone."""
+        """Raises Removed."""
         with self._changed:
+            if picture not in self._pictures:
+                raise Removed
             return self._pictures[picture]
 
     def cut(self, cut: str) -> Cut:
-        """KeyError if it is gone."""
+        """Raises Removed."""
         with self._changed:
+            if cut not in self._cuts:
+                raise Removed
             return self._cuts[cut]
 
     def remove(self, picture: str) -> tuple[Picture, list[Cut]]:
-        """Forget a picture and its cuts, also those in work, and return them. KeyError if it is gone."""
+        """Forget a picture and its cuts, also those in work, and return them. Raises Removed."""
         with self._changed:
-            gone = self._pictures.pop(picture)
+            gone = self.picture(picture)
+            del self._pictures[picture]
             cuts = [cut for cut in self._cuts.values() if cut.picture == picture]
             for cut in cuts:
                 del self._cuts[cut.id]

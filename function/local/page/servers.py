@@ -11,15 +11,22 @@ from function.local.service import LocalService, running_service
 
 
 @dataclass(slots=True)
-class _Running:
-    service: LocalService
-    stack: ExitStack
+class _Place:
+    """The service of one model, if it runs. lock: held while it starts and stops."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stack: ExitStack = field(default_factory=ExitStack)
+    service: LocalService | None = None
     users: int = 0
+
+    def stop(self) -> None:
+        self.service = None
+        self.stack.close()
 
 
 @dataclass(slots=True)
 class Servers:
-    """Services by model. They start when they are first used; the first model's stays, of the others at most one.
+    """Services by model. They start when they are first used; those of other models than the first stop when idle.
 
     environment: settings of each server, without MODEL. log: takes the output of the first model's server.
     """
@@ -27,58 +34,56 @@ class Servers:
     first: str
     environment: Mapping[str, str]
     log: Path | None = None
-    _running: dict[str, _Running] = field(default_factory=dict)
+    _places: dict[str, _Place] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "Servers":
-        with self._lock:
-            self._start(self.first)
-        return self
+        with self.using(self.first):
+            return self
 
     def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            for model in list(self._running):
-                self._stop(model)
+        for place in self._places.values():
+            place.stop()
 
     def running(self, model: str) -> LocalService | None:
         """The service of a model, if it runs."""
-        found = self._running.get(model)
-        return found.service if found else None
+        place = self._places.get(model)
+        return place.service if place else None
 
     @contextmanager
     def using(self, model: str) -> Iterator[LocalService]:
         """The service of a model, which does not stop meanwhile. ServerFailed if it does not start."""
         with self._lock:
-            running = self._ready(model)
-            running.users += 1
+            place = self._places.setdefault(model, _Place())
+        with place.lock:
+            service = self._ready(model, place)
+            place.users += 1
         try:
-            yield running.service
+            yield service
         finally:
-            with self._lock:
-                running.users -= 1
+            with place.lock:
+                place.users -= 1
 
-    def _ready(self, model: str) -> _Running:
-        running = self._running.get(model)
-        if running is not None:
+    def _ready(self, model: str, place: _Place) -> LocalService:
+        if place.service is not None:
             try:
-                running.service.server.check()
+                place.service.server.check()
+                return place.service
             except ServerFailed:
-                if running.users:
+                if place.users:
                     raise
-                self._stop(model)
-            else:
-                return running
-        for other, idle in list(self._running.items()):
-            if other not in (self.first, model) and not idle.users:
-                self._stop(other)
-        return self._start(model)
-
-    def _start(self, model: str) -> _Running:
-        stack = ExitStack()
+                place.stop()
+        self._stop_idle(model)
         log = self.log if model == self.first else None
-        service = stack.enter_context(running_service({**self.environment, "MODEL": model}, log=log))
-        self._running[model] = _Running(service, stack)
-        return self._running[model]
+        place.service = place.stack.enter_context(running_service({**self.environment, "MODEL": model}, log=log))
+        return place.service
 
-    def _stop(self, model: str) -> None:
-        self._running.pop(model).stack.close()
+    def _stop_idle(self, wanted: str) -> None:
+        """Free the memory of models that nobody uses."""
+        with self._lock:
+            others = [place for model, place in self._places.items() if model not in (self.first, wanted)]
+        for place in others:
+            if place.lock.acquire(blocking=False):  # else it starts just now
+                if not place.users:
+                    place.stop()
+                place.lock.release()

@@ -65,6 +65,7 @@ function drawPicture(picture) {
   drawChips(picture, entry);
   const id = entry ? `${entry.id} ${entry.cuts.length}` : picture.id; // the cuts of a group come one by one
   if (showing.id !== id) begin(id, picture, entry);
+  $("state").hidden = Boolean(showing.panes);
   if (showing.panes) showing.panes.show(entry.cuts, state, about, before);
   else drawSingle(picture, entry?.cuts[0]);
 }

@@ -85,9 +85,9 @@ export class Panes {
       const stage = new Stage(view, cut.label);
       const state = h("p", { class: "state", role: "status" });
       const facts = h("div", { class: "pane-facts" });
-      const head = h("h3", {}, cut.label);
+      const head = h("div", { class: "pane-head" }, h("h3", {}, cut.label), state);
       this.#panes.set(cut.id, { stage, state, facts, takeOptions });
-      parent.append(h("section", { class: "pane", "aria-label": cut.label }, head, state, stage.element, facts));
+      parent.append(h("section", { class: "pane", "aria-label": cut.label }, head, stage.element, facts));
     }
     parent.dataset.count = String(cuts.length);
   }

@@ -85,7 +85,7 @@ export function wish(cut, models) {
   if (cut.label) return cut.label;
   const words = Object.entries(cut.options).map(([name, text]) => `${name}=${text}`);
   if (models.length > 1 && cut.model !== models[0]) words.unshift(cut.model.split("/").at(-1));
-  return words.join(", ") || "as the service is set";
+  return words.join(", ") || "defaults";
 }
 
 // How far a cut is, in a sentence.

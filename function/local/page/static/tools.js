@@ -26,6 +26,7 @@ export class Tools {
         this.#toggle("loupe", "Loupe 8×"),
         this.#toggle("box", "Box"),
       ),
+      h("button", { type: "button", class: "quiet", onclick: toCompare }, "Compare"),
     );
     this.#colour.addEventListener("input", () => {
       view.ground.colour = this.#colour.value;
@@ -92,4 +93,9 @@ export class Tools {
       button.setAttribute("aria-pressed", String(this.#view[name]));
     }
   }
+}
+
+function toCompare() {
+  document.getElementById("compare").scrollIntoView({ block: "nearest" });
+  document.getElementById("compare-what").focus();
 }
